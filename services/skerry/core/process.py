@@ -1,0 +1,142 @@
+"""Short-lived programs: started by posix_spawn (no fork of a big process), bounded in time and output."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from skerry.core.errors import Failed
+
+_OUTPUT_LIMIT = 16 << 20
+
+
+class Result(msgspec.Struct, frozen=True):
+    """How a program ended. status is the exit code, or minus the signal's number."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    def last_line(self) -> str:
+        """Returns the last line of stderr: what most programs end their lament with."""
+        lines = self.stderr.decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    timeout: float = 60,
+    check: bool = True,
+    env: Mapping[str, str] | None = None,
+) -> Result:
+    """Runs argv in a session of its own and returns what it said.
+
+    Raises Failed when it cannot start, does not end in time (it is killed with its group), or ends non-zero and check is set.
+    """
+    out_read, out_write = os.pipe()
+    err_read, err_write = os.pipe()
+    in_read, in_write = os.pipe()
+    try:
+        pid = os.posix_spawnp(  # noqa: ASYNC221 - 0.1 ms, vfork-like; waiting is done by pidfd
+            argv[0],
+            list(argv),
+            os.environ if env is None else env,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, in_read, 0),
+                (os.POSIX_SPAWN_DUP2, out_write, 1),
+                (os.POSIX_SPAWN_DUP2, err_write, 2),
+            ],
+            setsid=True,
+            # Python ignores SIGPIPE and children would inherit that.
+            setsigdef=[signal.SIGPIPE],
+        )
+    except OSError as error:
+        for fd in (out_read, err_read, in_write):
+            os.close(fd)
+        raise Failed(f"cannot run {argv[0]}: {error.strerror}") from None
+    finally:
+        for fd in (in_read, out_write, err_write):
+            os.close(fd)
+    return await _finish(argv, pid, stdin, timeout, check, (in_write, out_read, err_read))
+
+
+async def _finish(argv: Sequence[str], pid: int, stdin: bytes, timeout: float, check: bool, pipes: tuple[int, int, int]) -> Result:
+    in_write, out_read, err_read = pipes
+    pidfd = os.pidfd_open(pid)
+    try:
+        async with asyncio.timeout(timeout):
+            feed = asyncio.to_thread(_feed, in_write, stdin)
+            _, stdout, stderr, _ = await asyncio.gather(feed, _drain(out_read), _drain(err_read), _readable(pidfd))
+    except BaseException as error:
+        os.killpg(pid, signal.SIGKILL)
+        await asyncio.shield(_readable(pidfd))
+        os.waitpid(pid, 0)  # noqa: ASYNC222 - the pidfd said that it has ended
+        if isinstance(error, TimeoutError):
+            raise Failed(f"{argv[0]} did not end within {timeout:g} s") from None
+        raise
+    finally:
+        os.close(pidfd)
+    _, status = os.waitpid(pid, 0)  # noqa: ASYNC222 - the pidfd said that it has ended
+    result = Result(os.waitstatus_to_exitcode(status), stdout, stderr)
+    if check and result.status != 0:
+        raise Failed(f"{argv[0]} failed ({result.status}): {result.last_line()}")
+    return result
+
+
+def _feed(fd: int, data: bytes) -> None:
+    with os.fdopen(fd, "wb", buffering=0) as pipe:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[pipe.write(view) :]
+            except BrokenPipeError:
+                return
+
+
+async def _drain(fd: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[bytes] = loop.create_future()
+    parts: list[bytes] = []
+    size = 0
+    os.set_blocking(fd, False)
+
+    def ready() -> None:
+        nonlocal size
+        try:
+            data = os.read(fd, 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            loop.remove_reader(fd)
+            if not done.done():
+                done.set_result(b"".join(parts))
+            return
+        if size < _OUTPUT_LIMIT:
+            parts.append(data)
+            size += len(data)
+
+    loop.add_reader(fd, ready)
+    try:
+        return await done
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+
+async def _readable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(fd, wake)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(fd)
