@@ -1,0 +1,61 @@
+"""The `skerry` command. `serve` and `up` need nothing but core."""
+
+import argparse
+import os
+import runpy
+import sys
+from collections.abc import Sequence
+
+from skerry.cli.parts import SERVICES, Places, places
+from skerry.core import lifecycle, log
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="skerry", description="A Docker-compatible container engine made of small services.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    up = commands.add_parser("up", help="run all services of this machine; SIGTERM stops them, containers go on")
+    serve = commands.add_parser("serve", help="run one service")
+    serve.add_argument("service", choices=SERVICES)
+    status = commands.add_parser("status", help="show the services, their state and memory")
+    status.add_argument("--json", action="store_true", help="print JSON")
+    doctor = commands.add_parser("doctor", help="look at what this machine lacks, and how to mend it")
+    for one in (up, status, doctor):
+        one.add_argument("--root", help="data directory (SKERRY_ROOT, default /var/lib/skerry)")
+        one.add_argument("--run", help="directory of sockets (SKERRY_RUN, default /run/skerry)")
+    up.add_argument("--log-level", default=os.environ.get("SKERRY_LOG_LEVEL", "info"), choices=("debug", "info", "warning", "error"))
+    return parser
+
+
+def _up(where: Places, level: str) -> int:
+    from skerry.cli.supervisor import supervisor
+
+    if os.geteuid() != 0:
+        sys.stderr.write("error: skerry up needs root (namespaces, mounts, cgroups); try: sudo skerry up\n")
+        return 1
+    log.configure("supervisor", level)
+    lifecycle.run(supervisor(where))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    if options.command == "serve":
+        # Exactly what `python -m skerry.SERVICE` does.
+        sys.argv[:] = [f"skerry-{options.service}"]
+        runpy.run_module(f"skerry.{options.service}", run_name="__main__")
+        return 0
+    where = places(options.root, options.run)
+    if options.command == "up":
+        return _up(where, options.log_level)
+    if options.command == "status":
+        from skerry.cli import status
+
+        return status.show(where, as_json=options.json)
+    from skerry.cli import doctor
+
+    return doctor.show(where)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
