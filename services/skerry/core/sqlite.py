@@ -55,14 +55,21 @@ async def open_database(path: str, migrations: Sequence[str]) -> AsyncIterator[D
 
 def _open(path: str, migrations: Sequence[str]) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    connection.execute("PRAGMA journal_mode = WAL")
-    # NORMAL keeps the file consistent over a crash of the host; the last transactions may be lost then, never on a crash of the program.
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA foreign_keys = ON")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # NORMAL keeps the file consistent over a crash of the host; the last transactions may be lost then, never on a crash of ours.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        _migrate(connection, path, migrations)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: str, migrations: Sequence[str]) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(migrations):
-        connection.close()
         raise Failed(f"{path} was written by a newer Skerry (schema {version}, this one knows {len(migrations)})")
     for number, statements in enumerate(migrations[version:], version + 1):
         connection.executescript(f"BEGIN EXCLUSIVE;\n{statements};\nPRAGMA user_version = {number};\nCOMMIT;")
-    return connection
