@@ -3,13 +3,15 @@
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import uvloop
 
 from skerry.core.errors import SkerryError
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -52,6 +54,15 @@ class Tasks:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"task {task.get_name()} failed", "exception": error, "task": task}
             )
+
+
+def settings_or_exit(read: Callable[[], T]) -> T:
+    """Returns what read returns. Exits 1 with one line when it raises a SkerryError: a bad setting is the user's to mend."""
+    try:
+        return read()
+    except SkerryError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(1) from None
 
 
 def run(service: AbstractAsyncContextManager[Any]) -> None:

@@ -1,0 +1,86 @@
+"""The catalog: which images there are, under which names, who holds them. Content lies in the blob store.
+
+Each method is one transaction. tests/contract/test_image_catalog.py is its definition; a second implementation passes the same suite.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from skerry.api.events.v1 import events_pb2
+
+
+class LayerRecord(msgspec.Struct, frozen=True):
+    """One layer: the uncompressed tar in the blob store, and the compressed form it came in (empty: not kept)."""
+
+    diff_id: str
+    size: int
+    compressed: str = ""
+
+
+class ImageRecord(msgspec.Struct, frozen=True):
+    """One image. id is the digest of config, which is stored verbatim."""
+
+    id: str
+    config: bytes
+    layers: tuple[LayerRecord, ...]
+    created_ns: int
+    parent: str = ""
+    # Unix nanoseconds.
+    stored_ns: int = 0
+
+
+class Names(msgspec.Struct, frozen=True):
+    """What points at an image: full names with a tag, and "repository@digest"."""
+
+    tags: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+    last_tagged_ns: int = 0
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An image with its names and the holders of its leases."""
+
+    image: ImageRecord
+    names: Names
+    holders: tuple[str, ...] = ()
+
+
+class Catalog(Protocol):
+    """Names, images and leases."""
+
+    async def add(self, image: ImageRecord, names: list[str], digests: list[str], events: list[events_pb2.Event]) -> None:
+        """Stores an image (once per id) and points the names at it, away from any other image. All or nothing."""
+
+    async def get(self, image_id: str) -> Entry:
+        """Raises NotFound."""
+
+    async def by_name(self, name: str) -> Entry:
+        """Finds by full name with tag, or "repository@digest". Raises NotFound."""
+
+    async def by_prefix(self, prefix: str) -> Entry:
+        """Finds by the first hex digits of the id. Raises NotFound; InvalidArgument when several images fit."""
+
+    async def all(self) -> list[Entry]:
+        """Returns every image, newest first."""
+
+    async def tag(self, image_id: str, name: str, event: events_pb2.Event) -> None:
+        """Points one more name at the image. Raises NotFound."""
+
+    async def untag(self, name: str, event: events_pb2.Event) -> bool:
+        """Takes a name away; False when nothing had it."""
+
+    async def remove(self, image_id: str, event: events_pb2.Event) -> None:
+        """Removes an image with what names are left. Raises NotFound; Conflict while it has leases."""
+
+    async def acquire(self, image_id: str, holder: str) -> Entry:
+        """Adds a lease. Idempotent. Raises NotFound."""
+
+    async def release(self, holder: str) -> None:
+        """Drops all leases of a holder. Idempotent."""
+
+    async def leases(self, holder_prefix: str, image_id: str) -> list[tuple[str, str]]:
+        """Returns (image id, holder), both arguments narrowing when given."""
+
+    async def blobs_in_use(self) -> set[str]:
+        """Returns the digests of all layers, their compressed forms, and manifests that the images need."""

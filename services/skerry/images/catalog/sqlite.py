@@ -1,0 +1,182 @@
+"""The catalog in one SQLite file."""
+
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from skerry.api.events.v1 import events_pb2
+from skerry.core.errors import Conflict, InvalidArgument, NotFound
+from skerry.core.journal import SCHEMA as JOURNAL
+from skerry.core.journal import Journal, append
+from skerry.core.sqlite import Database, open_database
+from skerry.images.catalog import Entry, ImageRecord, Names
+
+# image(id, body = ImageRecord as msgpack) <- name(name, image, is_digest, time) and lease(image, holder)
+_MIGRATIONS = [
+    """
+CREATE TABLE image (id TEXT PRIMARY KEY, created_ns INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE name (
+  name TEXT PRIMARY KEY,
+  image TEXT NOT NULL REFERENCES image (id) ON DELETE CASCADE,
+  is_digest INTEGER NOT NULL,
+  time_ns INTEGER NOT NULL
+) STRICT;
+CREATE INDEX name_image ON name (image);
+CREATE TABLE lease (
+  image TEXT NOT NULL REFERENCES image (id),
+  holder TEXT NOT NULL,
+  PRIMARY KEY (holder, image)
+) STRICT;
+CREATE INDEX lease_image ON lease (image);
+"""
+    + JOURNAL
+]
+
+
+class SqliteCatalog:
+    """Catalog over a Database. Made by `open_catalog`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.journal = Journal(database)
+
+    async def add(self, image: ImageRecord, names: list[str], digests: list[str], events: list[events_pb2.Event]) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            body = msgspec.msgpack.encode(image)
+            db.execute("INSERT INTO image VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (image.id, image.created_ns, body))
+            for name in names:
+                _point(db, name, image.id, is_digest=False)
+            for digest in digests:
+                _point(db, digest, image.id, is_digest=True)
+            for event in events:
+                append(db, event)
+
+        await self._database.transact(work)
+        self._tell(events)
+
+    async def get(self, image_id: str) -> Entry:
+        return await self._database.read(lambda db: _entry(db, image_id))
+
+    async def by_name(self, name: str) -> Entry:
+        def work(db: sqlite3.Connection) -> Entry:
+            row = db.execute("SELECT image FROM name WHERE name = ?", (name,)).fetchone()
+            if row is None:
+                raise NotFound(f"No such image: {name}")
+            return _entry(db, row[0])
+
+        return await self._database.read(work)
+
+    async def by_prefix(self, prefix: str) -> Entry:
+        def work(db: sqlite3.Connection) -> Entry:
+            low, high = f"sha256:{prefix}", f"sha256:{prefix}g"  # g follows f: the end of this prefix's range
+            rows = db.execute("SELECT id FROM image WHERE id >= ? AND id < ? LIMIT 2", (low, high)).fetchall()
+            if not rows:
+                raise NotFound(f"No such image: {prefix}")
+            if len(rows) > 1:
+                raise InvalidArgument(f"image ID prefix {prefix} is ambiguous")
+            return _entry(db, rows[0][0])
+
+        return await self._database.read(work)
+
+    async def all(self) -> list[Entry]:
+        def work(db: sqlite3.Connection) -> list[Entry]:
+            ids = db.execute("SELECT id FROM image ORDER BY created_ns DESC, id").fetchall()
+            return [_entry(db, row[0]) for row in ids]
+
+        return await self._database.read(work)
+
+    async def tag(self, image_id: str, name: str, event: events_pb2.Event) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            _entry(db, image_id)
+            _point(db, name, image_id, is_digest=False)
+            append(db, event)
+
+        await self._database.transact(work)
+        self._tell([event])
+
+    async def untag(self, name: str, event: events_pb2.Event) -> bool:
+        def work(db: sqlite3.Connection) -> bool:
+            if db.execute("DELETE FROM name WHERE name = ?", (name,)).rowcount == 0:
+                return False
+            append(db, event)
+            return True
+
+        if not await self._database.transact(work):
+            return False
+        self._tell([event])
+        return True
+
+    async def remove(self, image_id: str, event: events_pb2.Event) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            entry = _entry(db, image_id)
+            if entry.holders:
+                raise Conflict(f"image {image_id} is in use by {entry.holders[0]}")
+            db.execute("DELETE FROM image WHERE id = ?", (image_id,))
+            append(db, event)
+
+        await self._database.transact(work)
+        self._tell([event])
+
+    async def acquire(self, image_id: str, holder: str) -> Entry:
+        def work(db: sqlite3.Connection) -> Entry:
+            _entry(db, image_id)
+            db.execute("INSERT INTO lease VALUES (?, ?) ON CONFLICT DO NOTHING", (image_id, holder))
+            return _entry(db, image_id)
+
+        return await self._database.transact(work)
+
+    async def release(self, holder: str) -> None:
+        await self._database.transact(lambda db: db.execute("DELETE FROM lease WHERE holder = ?", (holder,)))
+
+    async def leases(self, holder_prefix: str, image_id: str) -> list[tuple[str, str]]:
+        def work(db: sqlite3.Connection) -> list[tuple[str, str]]:
+            rows = db.execute("SELECT image, holder FROM lease ORDER BY holder").fetchall()
+            return [(image, holder) for image, holder in rows if holder.startswith(holder_prefix) and image_id in ("", image)]
+
+        return await self._database.read(work)
+
+    async def blobs_in_use(self) -> set[str]:
+        found: set[str] = set()
+        for entry in await self.all():
+            for layer in entry.image.layers:
+                found |= {layer.diff_id, layer.compressed}
+            found |= {name.partition("@")[2] for name in entry.names.digests}
+        return found - {""}
+
+    def _tell(self, events: list[events_pb2.Event]) -> None:
+        for event in events:
+            self.journal.published(event)
+
+
+def _point(db: sqlite3.Connection, name: str, image_id: str, *, is_digest: bool) -> None:
+    db.execute(
+        "INSERT INTO name VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET image = excluded.image, time_ns = excluded.time_ns",
+        (name, image_id, int(is_digest), time.time_ns()),
+    )
+
+
+def _entry(db: sqlite3.Connection, image_id: str) -> Entry:
+    row = db.execute("SELECT body FROM image WHERE id = ?", (image_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"No such image: {image_id}")
+    names = db.execute("SELECT name, is_digest, time_ns FROM name WHERE image = ? ORDER BY name", (image_id,)).fetchall()
+    holders = db.execute("SELECT holder FROM lease WHERE image = ? ORDER BY holder", (image_id,)).fetchall()
+    return Entry(
+        msgspec.msgpack.decode(row[0], type=ImageRecord),
+        Names(
+            tuple(name for name, is_digest, _ in names if not is_digest),
+            tuple(name for name, is_digest, _ in names if is_digest),
+            max((time_ns for *_, time_ns in names), default=0),
+        ),
+        tuple(holder for (holder,) in holders),
+    )
+
+
+@asynccontextmanager
+async def open_catalog(path: str) -> AsyncIterator[SqliteCatalog]:
+    """Opens, or makes, the catalog in a file."""
+    async with open_database(path, _MIGRATIONS) as database:
+        yield SqliteCatalog(database)

@@ -1,0 +1,121 @@
+"""Taking layers in: one pass that decompresses, hashes both forms and writes. Runs on threads; a layer's content is never looked at."""
+
+import bz2
+import hashlib
+import lzma
+import zlib
+from contextlib import ExitStack
+from typing import Any, BinaryIO
+
+import msgspec
+import zstandard
+from isal import igzip
+
+from skerry.core.errors import Failed, InvalidArgument
+from skerry.images.blobs import Blobs, BlobWriter
+
+CHUNK = 1 << 20
+_PEEK = 6
+_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, igzip.BadGzipFile)
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A layer that is now in the blob store."""
+
+    diff_id: str
+    size: int
+    # Digest of the form it came in; empty when that was the plain tar, or it was not kept.
+    compressed: str = ""
+
+
+class _Source:
+    """Reads on behalf of a decompressor; hashes, and keeps when asked, what goes through."""
+
+    def __init__(self, source: BinaryIO, head: bytes, copy: BlobWriter | None) -> None:
+        self._source = source
+        self._head = head
+        self._copy = copy
+        self.hash = hashlib.sha256()
+        self.failure: BaseException | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        if self._head:
+            data, self._head = self._head, b""
+        else:
+            try:
+                data = self._source.read(CHUNK if size < 0 else size) or b""
+            except BaseException as error:
+                # Told apart from an error of the format: the transport's own words go to the user.
+                self.failure = error
+                raise
+        self.hash.update(data)
+        if self._copy is not None:
+            self._copy.write(data)
+        return data
+
+    def rest(self) -> None:
+        """Reads what a decompressor left behind its own end, so that the digest covers all."""
+        while self.read(CHUNK):
+            pass
+
+
+def compression(head: bytes) -> str:
+    """Tells by magic how a stream is compressed: gzip, zstd, bzip2, xz, or "" for not."""
+    for magic, name in ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz")):
+        if head.startswith(magic):
+            return name
+    return ""
+
+
+def plain(source: Any, kind: str) -> Any:
+    """Returns a reader of the decompressed bytes; pulls no more from source than it needs."""
+    if kind == "gzip":
+        return igzip.IGzipFile(fileobj=source, mode="rb")  # type: ignore[no-untyped-call]
+    if kind == "zstd":
+        return zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(source, read_across_frames=True, closefd=False)
+    if kind == "bzip2":
+        return bz2.BZ2File(source)
+    if kind == "xz":
+        return lzma.LZMAFile(source)
+    return source
+
+
+def peek(source: BinaryIO) -> bytes:
+    """Reads the first bytes, fewer only at the end."""
+    head = b""
+    while len(head) < _PEEK and (more := source.read(_PEEK - len(head))):
+        head += more
+    return head
+
+
+def take(source: BinaryIO, blobs: Blobs, *, keep_compressed: bool, limit: int, expected_diff: str = "", expected: str = "") -> Stored:
+    """Reads one layer to its end and stores it.
+
+    expected_diff is checked against the plain tar, expected against the bytes as they came. Raises Failed when they differ,
+    InvalidArgument when the stream is no such compression, or larger than limit bytes.
+    """
+    head = peek(source)
+    kind = compression(head)
+    with ExitStack() as stack:
+        copy = stack.enter_context(blobs.writer()) if kind and keep_compressed else None
+        out = stack.enter_context(blobs.writer())
+        through = _Source(source, head, copy)
+        size = 0
+        try:
+            reader = plain(through, kind)
+            while data := reader.read(CHUNK):
+                size += len(data)
+                if size > limit:
+                    raise InvalidArgument(f"layer is larger than {limit} bytes")
+                out.write(data)
+            through.rest()
+        except _ERRORS as error:
+            if through.failure is not None:
+                raise through.failure from None
+            raise InvalidArgument(f"invalid {kind or 'tar'} data: {error}") from None
+        came = f"sha256:{through.hash.hexdigest()}"
+        if expected and came != expected:
+            raise Failed(f"filesystem layer verification failed for digest {expected}")
+        diff_id, size = out.commit(expected_diff)
+        compressed = copy.commit(came)[0] if copy is not None else ""
+        return Stored(diff_id, size, compressed)

@@ -1,0 +1,122 @@
+"""Manifests of Docker schema 2 and OCI: decoding with limits, choice of platform. Digests are checked by whoever fetched the bytes."""
+
+import hashlib
+
+import msgspec
+
+from skerry.core.errors import Failed, InvalidArgument
+from skerry.images.reference import is_digest
+
+MAX_MANIFEST = 4 << 20
+MAX_CONFIG = 8 << 20
+MAX_LAYERS = 512
+
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+ACCEPT = (DOCKER_MANIFEST, DOCKER_LIST, OCI_MANIFEST, OCI_INDEX)
+_INDEXES = (DOCKER_LIST, OCI_INDEX)
+_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1"
+
+
+class Platform(msgspec.Struct, frozen=True):
+    """What a manifest of an index is for."""
+
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
+    """A pointer to content."""
+
+    digest: str
+    size: int
+    media_type: str = ""
+    platform: Platform | None = None
+    annotations: dict[str, str] = {}
+
+
+class Manifest(msgspec.Struct, frozen=True, rename="camel"):
+    """An image manifest: configuration and layers, lowest first."""
+
+    config: Descriptor
+    layers: list[Descriptor]
+    media_type: str = ""
+    schema_version: int = 2
+
+
+class Index(msgspec.Struct, frozen=True, rename="camel"):
+    """A list of manifests."""
+
+    manifests: list[Descriptor]
+    media_type: str = ""
+    schema_version: int = 2
+
+
+def digest_of(data: bytes) -> str:
+    """Returns the sha256 digest of data."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def decode(data: bytes, media_type: str) -> Manifest | Index:
+    """Reads a manifest or an index. Raises InvalidArgument when it is neither, or hostile."""
+    if len(data) > MAX_MANIFEST:
+        raise InvalidArgument(f"manifest is larger than {MAX_MANIFEST} bytes")
+    kind = media_type.partition(";")[0].strip()
+    if kind.startswith(_SCHEMA1):
+        raise InvalidArgument(
+            "[DEPRECATION NOTICE] Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed"
+        )
+    try:
+        peek = msgspec.json.decode(data)
+        if not isinstance(peek, dict) or peek.get("schemaVersion") != 2:
+            raise InvalidArgument("unsupported manifest: schemaVersion is not 2")
+        kind = str(peek.get("mediaType") or kind)
+        # Both at once is the known trick to make two readers see two images in one document.
+        if "manifests" in peek and ("layers" in peek or "config" in peek):
+            raise InvalidArgument("manifest has both layers and manifests")
+        document: Manifest | Index
+        document = msgspec.convert(peek, Index) if kind in _INDEXES or "manifests" in peek else msgspec.convert(peek, Manifest)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidArgument(f"invalid manifest: {error}") from None
+    descriptors = document.manifests if isinstance(document, Index) else [document.config, *document.layers]
+    if len(descriptors) > MAX_LAYERS:
+        raise InvalidArgument(f"manifest lists more than {MAX_LAYERS} parts")
+    for one in descriptors:
+        if not is_digest(one.digest):
+            raise InvalidArgument(f"unsupported digest in manifest: {one.digest[:100]!r}")
+        if one.size < 0:
+            raise InvalidArgument("negative size in manifest")
+    return document
+
+
+def parse_platform(text: str, own: Platform) -> Platform:
+    """Reads "os/arch[/variant]", "arch" or "os". Raises InvalidArgument in Docker's words."""
+    if not text:
+        return own
+    parts = text.split("/")
+    if not 1 <= len(parts) <= 3 or not all(part and part.replace("-", "").replace("_", "").isalnum() for part in parts):
+        raise InvalidArgument(f'"{text}" is an invalid component of "{text}": platform specifier component must match "^[A-Za-z0-9_-]+$"')
+    if len(parts) == 1:
+        return (
+            Platform(parts[0], own.architecture) if parts[0] in ("linux", "windows", "darwin", "freebsd") else Platform("linux", parts[0])
+        )
+    return Platform(*parts)
+
+
+def choose(index: Index, wanted: Platform, name: str) -> Descriptor:
+    """Returns the manifest for a platform. Raises Failed in Docker's words."""
+    fitting = [
+        one for one in index.manifests if one.platform and (one.platform.os, one.platform.architecture) == (wanted.os, wanted.architecture)
+    ]
+    exact = [one for one in fitting if one.platform and one.platform.variant == wanted.variant]
+    if exact or (fitting and not wanted.variant):
+        return (exact or fitting)[0]
+    if not wanted.variant and len(index.manifests) == 1 and index.manifests[0].platform is None:
+        return index.manifests[0]
+    raise Failed(f"no matching manifest for {wanted} in the manifest list entries: no match for platform in manifest: {name} not found")

@@ -1,0 +1,264 @@
+"""Reading from registries: the distribution protocol's pull side, anonymous or with what the user gave.
+
+Errors carry Docker's words. Everything has a timeout; transport errors, 429 and 5xx are tried again with growing pauses; a blob whose
+connection broke goes on with Range where it stopped.
+"""
+
+import asyncio
+import base64
+import logging
+import os
+import random
+import re
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import aiohttp
+import msgspec
+
+from skerry.core.errors import Failed, NotFound, SkerryError, Unauthorized, Unavailable
+from skerry.images.manifest import ACCEPT, MAX_CONFIG, MAX_MANIFEST, digest_of
+from skerry.images.reference import DEFAULT_DOMAIN, Reference
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+_HUB = "registry-1.docker.io"
+_TRIES = 5
+_CHUNK = 1 << 18
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
+_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What X-Registry-Auth brought. Never logged."""
+
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""
+    registry_token: str = ""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where a repository is asked for: base URL without a slash at its end."""
+
+    base: str
+    mirror: bool = False
+
+
+class _Again(Exception):
+    """Worth another try after a pause; says how long at least."""
+
+    def __init__(self, reason: str, pause: float = 0) -> None:
+        super().__init__(reason)
+        self.pause = pause
+
+
+def endpoints(domain: str, mirrors: list[str], insecure: list[str]) -> list[Endpoint]:
+    """Returns where to ask, best first: mirrors (of docker.io only), then the registry itself by https, by http where that is allowed."""
+    found = [Endpoint(mirror.rstrip("/"), mirror=True) for mirror in mirrors] if domain == DEFAULT_DOMAIN else []
+    host = _HUB if domain == DEFAULT_DOMAIN else domain
+    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    # As Docker: the loopback range counts as insecure, so that a registry under development needs no certificate.
+    if host in insecure or name in insecure or name == "localhost" or name.startswith("127.") or name == "[::1]":
+        return [*found, Endpoint(f"http://{host}")]
+    return [*found, Endpoint(f"https://{host}")]
+
+
+class Repository:
+    """One repository of a registry, asked by one user. The token it gets is kept for its lifetime."""
+
+    def __init__(self, session: aiohttp.ClientSession, name: Reference, endpoint: Endpoint, credentials: Credentials) -> None:
+        self._session = session
+        self._name = name
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self._authorization = f"Bearer {credentials.registry_token}" if credentials.registry_token else ""
+
+    async def manifest(self, tag_or_digest: str) -> tuple[bytes, str, str]:
+        """Returns the bytes, the media type and the digest, which was checked. Raises NotFound, Unauthorized, Failed, Unavailable."""
+        by_digest = tag_or_digest.startswith("sha256:")
+        what = f"{self._name.familiar_name}{'@' if by_digest else ':'}{tag_or_digest}"
+
+        async def once() -> tuple[bytes, str, str]:
+            async with self._get(f"manifests/{tag_or_digest}", {"Accept": ", ".join(ACCEPT)}) as response:
+                if response.status == 404:
+                    raise NotFound(f"manifest for {what} not found: {await _reason(response, 'manifest unknown: manifest unknown')}")
+                await self._check(response)
+                data = await _bounded(response, MAX_MANIFEST)
+                digest = digest_of(data)
+                told = tag_or_digest if by_digest else response.headers.get("Docker-Content-Digest", digest)
+                if told != digest:
+                    raise Failed(f"manifest verification failed for digest {told}")
+                return data, response.headers.get("Content-Type", ""), digest
+
+        return await self._retried(once)
+
+    async def small_blob(self, digest: str) -> bytes:
+        """Returns a blob of at most 8 MiB whole, its digest checked. Raises as `manifest`."""
+
+        async def once() -> bytes:
+            async with self._get(f"blobs/{digest}", {}) as response:
+                await self._check(response)
+                data = await _bounded(response, MAX_CONFIG)
+                if digest_of(data) != digest:
+                    raise Failed(f"image config verification failed for digest {digest}")
+                return data
+
+        return await self._retried(once)
+
+    async def blob(self, digest: str, size: int) -> AsyncIterator[bytes]:
+        """Yields a blob's bytes; a broken connection is taken up where it stopped. The digest is the caller's to check."""
+        offset, failures = 0, 0
+        while True:
+            before = offset
+            try:
+                async with self._get(f"blobs/{digest}", {"Range": f"bytes={offset}-"} if offset else {}) as response:
+                    await self._check(response)
+                    if offset and response.status != 206:
+                        # The registry does not know Range: what we have is skipped.
+                        await _skip(response, offset)
+                    async for chunk in response.content.iter_chunked(_CHUNK):
+                        offset += len(chunk)
+                        if offset > size:
+                            raise Failed(f"blob {digest} is larger than the {size} bytes that its manifest says")
+                        yield chunk
+                if offset < size:
+                    raise _Again(f"unexpected EOF after {offset} of {size} bytes")
+                return
+            except (aiohttp.ClientError, TimeoutError, _Again, OSError) as error:
+                failures = 0 if offset > before else failures + 1
+                if failures >= _TRIES:
+                    raise self._last(error) from None
+                await _pause(failures, error)
+
+    async def _retried(self, once: Callable[[], Awaitable[T]]) -> T:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return await once()
+            except (aiohttp.ClientError, TimeoutError, _Again, OSError) as error:
+                if attempt == _TRIES or _hopeless(error):
+                    raise self._last(error) from None
+                await _pause(attempt, error)
+        raise AssertionError("the loop returns or raises")
+
+    def _last(self, error: Exception) -> SkerryError:
+        base = f"{self._endpoint.base}/v2/"
+        if isinstance(error, aiohttp.ClientConnectorError):
+            host = urlsplit(base).netloc
+            reason = (os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)).lower()
+            return Failed(f'Get "{base}": dial tcp {host}: connect: {reason}')
+        if isinstance(error, TimeoutError):
+            return Unavailable(f'Get "{base}": net/http: request canceled (Client.Timeout exceeded while awaiting headers)')
+        return Failed(f'Get "{base}": {str(error) or type(error).__name__}')
+
+    @asynccontextmanager
+    async def _get(self, path: str, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+        url = f"{self._endpoint.base}/v2/{self._name.path}/{path}"
+        for attempt in (1, 2):
+            sent = {**headers, **({"Authorization": self._authorization} if self._authorization else {})}
+            # aiohttp drops Authorization when a redirect leaves the host: storage services refuse two ways of authentication.
+            async with self._session.get(url, headers=sent, timeout=_TIMEOUT, max_redirects=5) as response:
+                if response.status == 401 and attempt == 1 and await self._authorize(response):
+                    continue
+                if response.status == 429 or response.status >= 500:
+                    raise _Again(f"received unexpected HTTP status: {response.status} {response.reason}", _retry_after(response))
+                yield response
+                return
+
+    async def _check(self, response: aiohttp.ClientResponse) -> None:
+        if response.status in (200, 206):
+            return
+        name = self._name.familiar_name
+        if response.status in (401, 403) or (response.status == 404 and self._name.domain == DEFAULT_DOMAIN):
+            reason = await _reason(response, "denied: requested access to the resource is denied")
+            text = f"pull access denied for {name}, repository does not exist or may require 'docker login': {reason}"
+            # Docker answers 404 here: the registry does not tell a private repository from none.
+            raise NotFound(text)
+        if response.status == 404:
+            raise NotFound(f"{name}: {await _reason(response, 'blob unknown')}")
+        raise Failed(f"received unexpected HTTP status: {response.status} {response.reason}")
+
+    async def _authorize(self, response: aiohttp.ClientResponse) -> bool:
+        """Answers a challenge; False when there is nothing to answer it with."""
+        header = response.headers.get("WWW-Authenticate", "")
+        scheme, _, rest = header.partition(" ")
+        parameters = dict(_CHALLENGE.findall(rest))
+        user = self._credentials
+        if scheme.lower() == "basic" and user.username:
+            raw = f"{user.username}:{user.password}".encode()
+            self._authorization = f"Basic {base64.b64encode(raw).decode()}"
+            return True
+        if scheme.lower() == "bearer" and parameters.get("realm"):
+            self._authorization = f"Bearer {await self._token(parameters)}"
+            return True
+        return False
+
+    async def _token(self, parameters: dict[str, str]) -> str:
+        query = {"scope": f"repository:{self._name.path}:pull"}
+        if parameters.get("service"):
+            query["service"] = parameters["service"]
+        user = self._credentials
+        auth = aiohttp.BasicAuth(user.username, user.password) if user.username else None
+        realm = parameters["realm"]
+        if urlsplit(realm).scheme not in ("http", "https"):
+            raise Failed(f"unsupported token realm: {realm[:200]}")
+        url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
+        async with self._session.get(url, auth=auth, timeout=_TIMEOUT) as response:
+            if response.status in (401, 403):
+                raise Unauthorized(
+                    f'Get "{self._endpoint.base}/v2/": unauthorized: {await _reason(response, "incorrect username or password")}'
+                )
+            if response.status != 200:
+                raise _Again(f"token server answered {response.status}", _retry_after(response))
+            try:
+                document = msgspec.json.decode(await _bounded(response, 1 << 20), type=dict[str, object])
+            except msgspec.DecodeError as error:
+                raise Failed(f"invalid answer of the token server: {error}") from None
+        return str(document.get("token") or document.get("access_token") or "")
+
+
+async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    data = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK):
+        data += chunk
+        if len(data) > limit:
+            raise Failed(f"answer of {response.url.host} is larger than {limit} bytes")
+    return bytes(data)
+
+
+async def _skip(response: aiohttp.ClientResponse, count: int) -> None:
+    while count:
+        chunk = await response.content.read(min(count, _CHUNK))
+        if not chunk:
+            raise _Again("unexpected EOF")
+        count -= len(chunk)
+
+
+async def _reason(response: aiohttp.ClientResponse, default: str) -> str:
+    """Returns the registry's own first error as Docker writes it ("manifest unknown: manifest unknown")."""
+    try:
+        document = msgspec.json.decode(await _bounded(response, 1 << 16), type=dict[str, list[dict[str, object]]])
+        first = document["errors"][0]
+        code = str(first["code"]).lower().replace("_", " ")
+        return f"{code}: {first.get('message') or code}"[:500]
+    except (msgspec.DecodeError, LookupError, Failed, TypeError):
+        return default
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float:
+    value = response.headers.get("Retry-After", "")
+    return min(float(value), 60) if value.isdigit() else 0
+
+
+def _hopeless(error: Exception) -> bool:
+    # Nobody listens, or no such name: five tries would only keep the user waiting.
+    return isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError | socket.gaierror)
+
+
+async def _pause(failures: int, error: Exception) -> None:
+    wanted = getattr(error, "pause", 0) or min(0.2 * 2**failures, 10)
+    _log.info("registry: trying again", extra={"reason": str(error), "pause": wanted})
+    await asyncio.sleep(wanted * random.uniform(0.8, 1.2))
