@@ -1,0 +1,257 @@
+"""The log router as a process: shipping, reading, dying."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from skerry.api.logs.v1 import logs_pb2 as pb
+from skerry.api.logs.v1.logs_pb2_grpc import LogsServiceStub
+from skerry.core.errors import InvalidArgument
+from skerry.core.rpc.channel import call, open_channel
+from skerry.logs.__main__ import Settings, service
+from spool_frames import end, frame
+
+ID = "ab" * 32
+MUX = pb.FRAMING_RAW
+
+
+def opening(**more: Any) -> pb.ShipRequest:
+    return pb.ShipRequest(open=pb.Open(container_id=ID, driver="json-file", **more))
+
+
+def batch(offset: int, data: bytes) -> pb.ShipRequest:
+    return pb.ShipRequest(batch=pb.Batch(container_id=ID, offset=offset, frames=data))
+
+
+@asynccontextmanager
+async def running(tmp_path: Path) -> AsyncIterator[Any]:
+    settings = Settings(root=str(tmp_path / "root"), run=str(tmp_path), drain=0.5)
+    async with service(settings) as address, open_channel(address) as channel:
+        yield LogsServiceStub(channel)
+
+
+async def read(stub: Any, **want: Any) -> bytes:
+    request = pb.ReadRequest(container_id=ID, stdout=True, stderr=True, framing=MUX, **want)
+    return b"".join([response.data async for response in stub.Read(request)])
+
+
+async def ship(stub: Any, data: bytes, offset: int = 0) -> int:
+    stream = stub.Ship()
+    await stream.write(opening())
+    offset = (await stream.read()).opened.offset
+    await stream.write(batch(offset, data))
+    while (ack := (await stream.read()).ack.offset) < offset + len(data):
+        pass
+    await stream.done_writing()
+    return ack
+
+
+async def test_what_is_shipped_is_read(tmp_path: Path) -> None:
+    async with running(tmp_path) as stub:
+        await ship(stub, frame(1, b"one\ntwo\n") + frame(2, b"three\n"))
+        assert await read(stub) == b"one\ntwo\nthree\n"
+        body = (tmp_path / "root/containers" / ID / f"{ID}-json.log").read_text()
+        assert [json.loads(line)["log"] for line in body.splitlines()] == ["one\n", "two\n", "three\n"]
+
+
+async def test_validate_tells_path_and_defaults(tmp_path: Path) -> None:
+    async with running(tmp_path) as stub:
+        answer = await call(lambda: stub.Validate(pb.ValidateRequest(container_id=ID)))
+        assert (answer.driver, answer.path) == ("json-file", f"{tmp_path}/root/containers/{ID}/{ID}-json.log")
+        with pytest.raises(InvalidArgument, match="unknown log opt 'x' for json-file log driver"):
+            await call(lambda: stub.Validate(pb.ValidateRequest(container_id=ID, driver="json-file", options={"x": "1"})))
+        with pytest.raises(InvalidArgument, match="invalid container id"):
+            await call(lambda: stub.Validate(pb.ValidateRequest(container_id="../../etc")))
+
+
+async def test_follow_ends_with_the_container(tmp_path: Path) -> None:
+    async with running(tmp_path) as stub:
+        await ship(stub, frame(1, b"one\n"))
+        following = asyncio.ensure_future(read(stub, follow=True))
+        await asyncio.sleep(0.1)
+        await ship(stub, frame(1, b"two\n"))
+        await asyncio.sleep(0.1)
+        assert not following.done()
+        await ship(stub, frame(1, b"last") + end())
+        assert await asyncio.wait_for(following, 5) == b"one\ntwo\nlast"
+
+
+async def test_follow_waits_for_a_container_that_said_nothing_yet(tmp_path: Path) -> None:
+    async with running(tmp_path) as stub:
+        following = asyncio.ensure_future(read(stub, follow=True))
+        await asyncio.sleep(0.2)
+        await ship(stub, frame(1, b"late\n") + end())
+        assert await asyncio.wait_for(following, 5) == b"late\n"
+
+
+async def test_read_waits_for_the_offset_it_was_told(tmp_path: Path) -> None:
+    data = frame(1, b"soon\n")
+    async with running(tmp_path) as stub:
+        reading = asyncio.ensure_future(read(stub, min_offset=len(data), wait_ms=5000))
+        await asyncio.sleep(0.2)
+        await ship(stub, data)
+        assert await reading == b"soon\n"
+        request = pb.ReadRequest(container_id=ID, stdout=True, framing=MUX, min_offset=10**9, wait_ms=100)
+        answers = [answer async for answer in stub.Read(request)]
+        assert "within 100 ms" in answers[0].warning
+        assert answers[1].data == b"soon\n"
+
+
+async def test_a_removed_log_is_gone_and_its_followers_end(tmp_path: Path) -> None:
+    async with running(tmp_path) as stub:
+        await ship(stub, frame(1, b"one\n"))
+        following = asyncio.ensure_future(read(stub, follow=True))
+        await asyncio.sleep(0.1)
+        await stub.Remove(pb.RemoveRequest(container_id=ID))
+        assert await asyncio.wait_for(following, 5) == b"one\n"
+        assert not (tmp_path / "root/containers" / ID).exists()
+        assert await read(stub) == b""
+        await stub.Remove(pb.RemoveRequest(container_id=ID))
+
+
+async def test_a_bad_batch_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    async with running(tmp_path) as stub:
+        stream = stub.Ship()
+        await stream.write(opening())
+        assert (await stream.read()).opened.offset == 0
+        await stream.write(batch(0, frame(1, b"good\n") + b"garbage"))
+        assert (await stream.read()).refused.container_id == ID
+        await stream.write(opening())
+        assert (await stream.read()).opened.offset == 0
+        await stream.write(batch(0, frame(1, b"good\n")))
+        assert (await stream.read()).ack.offset == len(frame(1, b"good\n"))
+        await stream.done_writing()
+        assert await read(stub) == b"good\n"
+
+
+async def test_many_containers_share_a_stream(tmp_path: Path) -> None:
+    ids = [f"{number:064x}" for number in range(0xA0, 0xA0 + 30)]
+    async with running(tmp_path) as stub:
+        stream = stub.Ship()
+        for one in ids:
+            await stream.write(pb.ShipRequest(open=pb.Open(container_id=one, driver="json-file")))
+        assert {(await stream.read()).opened.container_id for _ in ids} == set(ids)
+        for one in ids:
+            await stream.write(pb.ShipRequest(batch=pb.Batch(container_id=one, offset=0, frames=frame(1, one.encode() + b"\n"))))
+        assert {(await stream.read()).ack.container_id for _ in ids} == set(ids)
+        for one in ids:
+            request = pb.ReadRequest(container_id=one, stdout=True, framing=MUX)
+            assert [answer.data async for answer in stub.Read(request)] == [one.encode() + b"\n"]
+
+
+@asynccontextmanager
+async def process(tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "SKERRY_ROOT": str(tmp_path / "root"), "SKERRY_RUN": str(tmp_path)}
+    one = await asyncio.create_subprocess_exec(sys.executable, "-m", "skerry.logs", env=environ)
+    try:
+        yield one
+    finally:
+        if one.returncode is None:
+            one.send_signal(signal.SIGKILL)
+        await one.wait()
+
+
+@pytest.mark.parametrize("options", [{}, {"max-size": "3m", "max-file": "1000"}], ids=["one file", "rotated"])
+async def test_a_killed_router_loses_and_doubles_nothing(tmp_path: Path, options: dict[str, str]) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    total = 300_000
+    payloads = []
+    number = 0
+    while number < total:
+        count = rng.randint(1, 600)
+        body = b"".join(b"%09d some text that makes the line longer\n" % one for one in range(number, min(number + count, total)))
+        number += count
+        cut = rng.randint(0, len(body))
+        payloads += [part for part in (body[:cut], body[cut:]) if part]
+    spool = b"".join(frame(1, part) for part in payloads) + end()
+    starts, position = [0], 0
+    for part in payloads:
+        position += 32 + len(part)
+        starts.append(position)
+    kills, accepted = 0, 0
+    while accepted < len(spool):
+        async with process(tmp_path) as router, open_channel(f"unix:{tmp_path}/logs.sock") as channel:
+            killer = asyncio.ensure_future(_kill_later(router, rng.uniform(0.02, 0.12), tmp_path))
+            try:
+                accepted = await _feed(LogsServiceStub(channel), spool, starts, options)
+            except grpc.aio.AioRpcError:
+                kills += 1
+            killer.cancel()
+    async with process(tmp_path), open_channel(f"unix:{tmp_path}/logs.sock") as channel:
+        stub: Any = LogsServiceStub(channel)
+        request = pb.ReadRequest(container_id=ID, stdout=True, framing=MUX)
+        got = b"".join([answer.data async for answer in stub.Read(request, wait_for_ready=True)])
+    numbers = [int(line[:9]) for line in got.splitlines()]
+    assert numbers == list(range(total))
+    assert kills >= 3
+
+
+async def _kill_later(router: asyncio.subprocess.Process, seconds: float, tmp_path: Path) -> None:
+    state = tmp_path / "root/containers" / ID / "router-state"
+    begun = state.stat().st_mtime_ns if state.exists() else 0
+    while not state.exists() or state.stat().st_mtime_ns == begun:
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(seconds)
+    router.send_signal(signal.SIGKILL)
+
+
+async def _feed(stub: Any, spool: bytes, starts: list[int], options: dict[str, str]) -> int:
+    """Sends from where the router is, in batches of whole frames, until all is acknowledged."""
+    stream = stub.Ship(wait_for_ready=True)
+    await stream.write(opening(options=options))
+    answer = await stream.read()
+    position = accepted = answer.opened.offset
+    index = starts.index(position) if position in starts else len(starts) - 1
+    while accepted < len(spool):
+        while position < len(spool) and position - accepted < 1 << 20:
+            last = min(index + 8, len(starts) - 1)
+            end_ = starts[last] if last > index else len(spool)
+            await stream.write(batch(position, spool[position:end_]))
+            position, index = end_, last
+        accepted = (await stream.read()).ack.offset
+    await stream.done_writing()
+    return accepted
+
+
+@pytest.mark.root
+async def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
+    from skerry.core import linux
+
+    root = tmp_path / "root"
+    root.mkdir()
+    linux.mount("tmpfs", str(root), "tmpfs", data="size=1m")
+    try:
+        async with running(tmp_path) as stub:
+            filler = root / "filler"
+            stream = stub.Ship()
+            await stream.write(opening())
+            await stream.read()
+            first = frame(1, b"first\n")
+            await stream.write(batch(0, first))
+            assert (await stream.read()).ack.offset == len(first)
+            filler.write_bytes(b"x" * 700_000)
+            big = frame(1, (b"y" * 99 + b"\n") * 600) * 8
+            await stream.write(batch(len(first), big))
+            assert "No space left" in (await stream.read()).refused.reason
+            filler.unlink()
+            await stream.write(opening())
+            assert (await stream.read()).opened.offset == len(first)
+            await stream.write(batch(len(first), big))
+            assert (await stream.read()).ack.offset == len(first) + len(big)
+            await stream.done_writing()
+            got = await read(stub)
+            assert got == b"first\n" + (b"y" * 99 + b"\n") * 4800
+    finally:
+        linux.unmount(str(root))
