@@ -144,4 +144,6 @@ def _device(path: str, inside: str, permissions: str) -> HostDevice | None:
     else:
         return None
     number = status.st_rdev
-    return HostDevice(inside, kind, os.major(number), os.minor(number), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, permissions)
+    return HostDevice(
+        inside, kind, os.major(number), os.minor(number), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, permissions
+    )

@@ -82,7 +82,9 @@ def parse(text: str | bytes) -> Profile:
     except msgspec.MsgspecError as error:
         raise InvalidArgument(f"Decoding seccomp profile failed: {error}") from None
     if profile.architectures and profile.arch_map:
-        raise InvalidArgument("both 'architectures' and 'archMap' are specified in the seccomp profile, use either 'architectures' or 'archMap'")
+        raise InvalidArgument(
+            "both 'architectures' and 'archMap' are specified in the seccomp profile, use either 'architectures' or 'archMap'"
+        )
     for rule in profile.syscalls or ():
         if rule.name and rule.names:
             raise InvalidArgument("both 'name' and 'names' are specified in the seccomp profile, use either 'name' or 'names'")
@@ -91,18 +93,19 @@ def parse(text: str | bytes) -> Profile:
 
 def resolve(profile: Profile, capabilities: Collection[str], architecture: str, kernel: tuple[int, int]) -> dict[str, Any]:
     """Returns OCI's linux.seccomp: the rules whose conditions hold, without them. architecture is Go's name."""
+    optional = {
+        "defaultErrnoRet": profile.default_errno_ret,
+        "architectures": _architectures(profile, architecture),
+        "flags": profile.flags,
+        "listenerPath": profile.listener_path,
+        "listenerMetadata": profile.listener_metadata,
+    }
     result: dict[str, Any] = {"defaultAction": profile.default_action}
-    for key, value in (
-        ("defaultErrnoRet", profile.default_errno_ret),
-        ("architectures", _architectures(profile, architecture)),
-        ("flags", profile.flags),
-        ("listenerPath", profile.listener_path),
-        ("listenerMetadata", profile.listener_metadata),
-    ):
-        if value is not None:
-            result[key] = value
+    result.update((key, value) for key, value in optional.items() if value is not None)
     result["syscalls"] = [
-        _plain(rule) for rule in profile.syscalls or () if _counts(rule, frozenset(capabilities), architecture, kernel) and (rule.names or rule.name)
+        _plain(rule)
+        for rule in profile.syscalls or ()
+        if _counts(rule, frozenset(capabilities), architecture, kernel) and (rule.names or rule.name)
     ]
     return result
 
