@@ -19,6 +19,7 @@ from skerry.networks.drivers import NoDevices
 from skerry.networks.drivers.bridge import BridgeDriver, enable_forwarding
 from skerry.networks.firewall import Firewall
 from skerry.networks.ipam import DEFAULT_POOLS
+from skerry.networks.pool import Pool
 from skerry.networks.ports import Ports
 from skerry.networks.reconcile import keep_firewall, reconcile, warn_of_forbidding_chains
 from skerry.networks.request import resolver
@@ -51,6 +52,8 @@ class Settings(Common, frozen=True, kw_only=True):
     host_gateway: str = ""
     # Name of the nftables table; each engine on a host needs its own.
     table: str = "skerry"
+    # Network namespaces that are made before they are needed.
+    namespaces_ahead: int = 4
     # Let the host forward IPv4 packets when it does not yet.
     forwarding: bool = True
 
@@ -70,7 +73,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
     async with (
         open_worker() as worker,
         open_store(os.path.join(root, "networks.db")) as (store, journal),
-        _kernel_parts(worker, settings) as (bridge, firewall),
+        _kernel_parts(worker, settings) as (bridge, firewall, pool),
         lifecycle.Tasks() as tasks,
     ):
         networks = await predefined.ensure(store, worker, _bridge_settings(settings))
@@ -84,6 +87,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
             store=store,
             journal=journal,
             worker=worker,
+            pool=pool,
             firewall=firewall,
             ports=ports,
             drivers={"bridge": bridge, "host": NoDevices(), "null": NoDevices()},
@@ -97,19 +101,21 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         await warn_of_forbidding_chains(worker, firewall)
         add = partial(add_NetworksServiceServicer_to_server, NetworksService(sandboxes, journal, stopping))
         async with (
-            lifecycle.background(keep_firewall(worker, firewall)),
+            lifecycle.background(keep_firewall(worker, firewall), pool.refill(worker)),
             endpoint(settings, "networks", [add], [NAME], stopping) as address,
         ):
             yield address
 
 
 @asynccontextmanager
-async def _kernel_parts(worker: Worker, settings: Settings) -> AsyncIterator[tuple[BridgeDriver, Firewall]]:
+async def _kernel_parts(worker: Worker, settings: Settings) -> AsyncIterator[tuple[BridgeDriver, Firewall, Pool]]:
     """What belongs to the worker's thread."""
     bridge, firewall = BridgeDriver(settings.mtu), await worker.run(Firewall, settings.table)
+    pool = Pool(settings.namespaces_ahead, asyncio.get_running_loop())
     try:
-        yield bridge, firewall
+        yield bridge, firewall, pool
     finally:
+        await worker.run(pool.close)
         await worker.run(bridge.close)
         await worker.run(firewall.close)
 

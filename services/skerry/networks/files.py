@@ -114,11 +114,16 @@ def read_hosts(path: str = "") -> bytes:
 
 def write(directory: str, texts: Texts) -> None:
     """Writes the files of a sandbox, in place when they are there (a container may have them mounted). Blocks briefly."""
-    os.makedirs(directory, mode=0o710, exist_ok=True)
+    try:
+        os.mkdir(directory, mode=0o711)
+    except FileExistsError:
+        pass
     for name, data in (("hosts", texts.hosts), ("hostname", texts.hostname), ("resolv.conf", texts.resolv_conf)):
         fd = os.open(os.path.join(directory, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        with os.fdopen(fd, "wb", buffering=0) as file:
-            file.write(data)
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
 
 
 def remove(directory: str) -> None:

@@ -12,14 +12,10 @@ _SELF = "/proc/thread-self/ns/net"
 _LO = 1
 
 
-def make(path: str) -> None:
-    """Makes a namespace with lo up and IPv6 off on devices that come later (lo keeps ::1), kept at path. Idempotent."""
-    if exists(path):
-        return
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o444))
+def make() -> int:
+    """Makes a namespace with lo up and IPv6 off on devices that come later (lo keeps ::1); returns a descriptor, which holds it."""
     with _coming_home():
         linux.unshare(linux.CLONE_NEWNET)
-        linux.mount(_SELF, path, flags=linux.MS_BIND)
         try:
             with open("/proc/sys/net/ipv6/conf/default/disable_ipv6", "wb", buffering=0) as switch:
                 switch.write(b"1")
@@ -27,6 +23,13 @@ def make(path: str) -> None:
             pass  # a kernel without IPv6
         with Netlink() as netlink:
             netlink.send(set_link(_LO, up=True))
+        return os.open(_SELF, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def keep(fd: int, path: str) -> None:
+    """Keeps the namespace behind fd at path, by a bind mount."""
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o444))
+    linux.mount(f"/proc/thread-self/fd/{fd}", path, flags=linux.MS_BIND)
 
 
 @contextmanager

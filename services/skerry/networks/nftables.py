@@ -18,8 +18,10 @@ class Nftables:
         self._library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
         self._library.nft_ctx_get_output_buffer.restype = ctypes.c_char_p
         self._context = ctypes.c_void_p(self._library.nft_ctx_new(0))
-        if self._context.value is None or self._library.nft_ctx_buffer_error(self._context) or self._library.nft_ctx_buffer_output(self._context):
+        if self._context.value is None:
             raise Failed("libnftables cannot be used: no memory")
+        if self._library.nft_ctx_buffer_error(self._context) or self._library.nft_ctx_buffer_output(self._context):
+            raise Failed("libnftables cannot be used: no memory for its answers")
 
     def run(self, commands: str) -> str:
         """Runs commands as one transaction and returns what they print. Raises NftablesError, nothing changed."""

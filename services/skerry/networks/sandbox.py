@@ -6,8 +6,9 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from ipaddress import IPv4Address
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,6 +24,7 @@ from skerry.networks.drivers.bridge import veth_name
 from skerry.networks.firewall import Firewall
 from skerry.networks.ipam import mac_of
 from skerry.networks.nftables import NftablesError
+from skerry.networks.pool import Pool
 from skerry.networks.ports import Binding, Ports
 from skerry.networks.records import CONTAINER, HOST, NETWORKS, Endpoint, Network, Sandbox
 from skerry.networks.store import NetworkStore, Wanted
@@ -30,12 +32,11 @@ from skerry.networks.worker import Worker
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-Arguments = TypeVarTuple("Arguments")
 
 # In the order of the steps; each is reached when its step is done.
-STEPS = ("recorded", "files", "ports", "namespace", "attached", "published")
+STEPS = ("recorded", "ports", "files", "namespace", "attached", "published")
 failpoints.declare("networks.create", *STEPS)
-failpoints.declare("networks.release", "withdrawn", "detached", "dropped", "forgotten")
+failpoints.declare("networks.release", "taken_back", "forgotten")
 
 
 class Attachment(msgspec.Struct, frozen=True):
@@ -81,6 +82,7 @@ class Sandboxes:
         store: NetworkStore,
         journal: Journal,
         worker: Worker,
+        pool: Pool,
         firewall: Firewall,
         ports: Ports,
         drivers: dict[str, Driver],
@@ -93,6 +95,7 @@ class Sandboxes:
         self._store = store
         self._journal = journal
         self._worker = worker
+        self._pool = pool
         self._firewall = firewall
         self._ports = ports
         self._drivers = drivers
@@ -187,31 +190,33 @@ class Sandboxes:
 
     async def _create(self, wish: Wish) -> Sandbox:
         async with self._turn(wish.container_id):
-            old = await self._store.find(wish.container_id)
-            if old is not None:
+            sandbox, wanted = self._draft(wish) if wish.mode != CONTAINER else (await self._joined(wish), [])
+            try:
+                begun = await self._store.begin(sandbox, wanted)
+            except Conflict:
+                old = await self._store.find(wish.container_id)
+                assert old is not None
                 if old.ready and old.run == wish.run:
                     return old
                 if old.run > wish.run:
-                    raise Conflict(f"container {wish.container_id} has a sandbox of run {old.run}, which is later than {wish.run}")
+                    raise Conflict(f"container {wish.container_id} has a sandbox of run {old.run}, later than {wish.run}") from None
                 await self._release(old)
-            return await self._make(wish)
+                begun = await self._store.begin(sandbox, wanted)
+            return await self._make(wish, _with_macs(begun))
 
-    async def _make(self, wish: Wish) -> Sandbox:
-        sandbox, wanted = self._draft(wish) if wish.mode != CONTAINER else (await self._joined(wish), [])
-        sandbox = _with_macs(await self._store.begin(sandbox, wanted))
+    async def _make(self, wish: Wish, sandbox: Sandbox) -> Sandbox:
         try:
             await failpoints.reached("networks.create.recorded")
-            if sandbox.mode != CONTAINER:
-                await asyncio.to_thread(self._write_files, wish, sandbox)
-            await failpoints.reached("networks.create.files")
             if wish.bindings and sandbox.mode == NETWORKS:
                 sandbox = self._reserve(wish, sandbox)
             await failpoints.reached("networks.create.ports")
-            if sandbox.own_namespace:
-                await self._connect(sandbox)
+            # Both to their ends, also when one fails: the undo must not meet them still at work.
+            done = await asyncio.gather(self._prepare_files(wish, sandbox), self._wire(sandbox), return_exceptions=True)
+            for failure in done:
+                if isinstance(failure, BaseException):
+                    raise failure
             ready = msgspec.structs.replace(sandbox, ready=True)
             events = [_event("connect", ready, endpoint) for endpoint in ready.endpoints]
-            await failpoints.reached("networks.create.published")
             await self._store.complete(ready, events)
         except BaseException:
             await self._undo(sandbox)
@@ -220,15 +225,30 @@ class Sandboxes:
             self._journal.published(event)
         return ready
 
-    async def _connect(self, sandbox: Sandbox) -> None:
-        await self._kernel(namespaces.make, sandbox.netns_path)
-        await failpoints.reached("networks.create.namespace")
+    async def _prepare_files(self, wish: Wish, sandbox: Sandbox) -> None:
+        if sandbox.mode != CONTAINER:
+            await asyncio.to_thread(self._write_files, wish, sandbox)
+        await failpoints.reached("networks.create.files")
+
+    async def _wire(self, sandbox: Sandbox) -> None:
+        if not sandbox.own_namespace:
+            return
+        try:
+            await self._worker.run(self._connect, sandbox)
+        except (OSError, NftablesError) as error:
+            raise Failed(f"failed to set up container networking: {error}") from error
+
+    def _connect(self, sandbox: Sandbox) -> None:
+        """All kernel steps in one go: each hop between threads would cost as much as a step. Worker's thread."""
+        self._pool.take(sandbox.netns_path)
+        failpoints.passed("networks.create.namespace")
         for endpoint in sandbox.endpoints:
-            network = self._networks[endpoint.network_id]
-            await self._kernel(self._drivers[endpoint.driver].attach, network, endpoint, sandbox.netns_path)
-        await failpoints.reached("networks.create.attached")
+            self._drivers[endpoint.driver].attach(self._networks[endpoint.network_id], endpoint, sandbox.netns_path)
+        failpoints.passed("networks.create.attached")
         if sandbox.ports:
-            await self._kernel(self._open_ports, sandbox)
+            self._firewall.publish(sandbox)
+            conntrack.forget_udp(udp_ports(sandbox))
+        failpoints.passed("networks.create.published")
 
     async def _undo(self, sandbox: Sandbox) -> None:
         """Releasing is idempotent step by step, so it also is the undo of a sandbox that was not finished."""
@@ -290,21 +310,6 @@ class Sandboxes:
         ports = self._ports.reserve(sandbox.container_id, wish.bindings, f"{sandbox.container_name} ({endpoint.id})", endpoint.address)
         return msgspec.structs.replace(sandbox, ports=ports)
 
-    def _open_ports(self, sandbox: Sandbox) -> None:
-        self._firewall.publish(sandbox)
-        conntrack.forget_udp(udp_ports(sandbox))
-
-    def _close_ports(self, sandbox: Sandbox) -> None:
-        self._firewall.withdraw(sandbox.container_id)
-        conntrack.forget_udp(udp_ports(sandbox))
-
-    async def _kernel(self, work: Callable[[*Arguments], object], *arguments: *Arguments) -> None:
-        """Runs a step on the worker; what the kernel refuses becomes Failed."""
-        try:
-            await self._worker.run(work, *arguments)
-        except (OSError, NftablesError) as error:
-            raise Failed(f"failed to set up container networking: {error}") from error
-
     # Giving one back
 
     async def _release_in_turn(self, container_id: str, run: int) -> None:
@@ -315,18 +320,11 @@ class Sandboxes:
 
     async def _release(self, sandbox: Sandbox) -> None:
         """Takes all back, whatever fails on the way; the record goes last, and only when all the rest is gone."""
-        errors: list[str] = []
-        if sandbox.ports:
-            await self._attempt(errors, self._close_ports, sandbox)
-        await failpoints.reached("networks.release.withdrawn")
-        if sandbox.own_namespace:
-            for endpoint in sandbox.endpoints:
-                await self._attempt(errors, self._drivers[endpoint.driver].detach, endpoint)
-            await failpoints.reached("networks.release.detached")
-            await self._attempt(errors, namespaces.drop, sandbox.netns_path)
-        await failpoints.reached("networks.release.dropped")
-        if errors:
+        if errors := await self._worker.run(self._take_back, sandbox):
+            for error in errors:
+                _log.warning("could not take back", extra={"container": sandbox.container_id, "error": error})
             raise Failed(f"failed to release the network of container {sandbox.container_id}: {'; '.join(errors)}")
+        await failpoints.reached("networks.release.taken_back")
         events = [_event("disconnect", sandbox, endpoint) for endpoint in sandbox.endpoints] if sandbox.ready else []
         await self._store.release(sandbox.container_id, events)
         self._ports.free(sandbox.container_id)
@@ -334,12 +332,22 @@ class Sandboxes:
         for event in events:
             self._journal.published(event)
 
-    async def _attempt(self, errors: list[str], work: Callable[[*Arguments], object], *arguments: *Arguments) -> None:
-        try:
-            await self._worker.run(work, *arguments)
-        except (OSError, NftablesError) as error:
-            _log.warning("could not take back", extra={"error": str(error)})
-            errors.append(str(error))
+    def _take_back(self, sandbox: Sandbox) -> list[str]:
+        """Does all that the kernel knows of a sandbox; returns what failed. Worker's thread."""
+        errors: list[str] = []
+        works: list[Callable[[], object]] = []
+        if sandbox.ports:
+            works.append(lambda: self._firewall.withdraw(sandbox.container_id))
+            works.append(lambda: conntrack.forget_udp(udp_ports(sandbox)))
+        if sandbox.own_namespace:
+            works += [partial(self._drivers[endpoint.driver].detach, endpoint) for endpoint in sandbox.endpoints]
+            works.append(lambda: namespaces.drop(sandbox.netns_path))
+        for work in works:
+            try:
+                work()
+            except (OSError, NftablesError) as error:
+                errors.append(str(error))
+        return errors
 
 
 def udp_ports(sandbox: Sandbox) -> set[int]:
