@@ -1,8 +1,8 @@
 """Network namespaces for tests: a "host" in which a service runs as if it were alone on a machine, and an "outside" joined to it.
 
-    with lab("networks") as (host, outside):
-        host.run("ip", "addr")           # a program in there
-        with host.entered(): ...         # the calling thread in there (open sockets, start services)
+with lab("networks") as (host, outside):
+    host.run("ip", "addr")           # a program in there
+    with host.entered(): ...         # the calling thread in there (open sockets, start services)
 """
 
 import contextlib

@@ -6,7 +6,7 @@ import os
 import re
 import resource
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from skerry.api.networks.v1.networks_pb2_grpc import add_NetworksServiceServicer_to_server
@@ -71,18 +71,20 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         raise Failed(f"cannot keep network namespaces at {namespaces}: {error.strerror} (root is needed)") from None
     stopping = asyncio.Event()
     async with (
+        AsyncExitStack() as stack,
         open_worker() as worker,
         open_store(os.path.join(root, "networks.db")) as (store, journal),
         _kernel_parts(worker, settings) as (bridge, firewall, pool),
         lifecycle.Tasks() as tasks,
     ):
+        ports = Ports(publish_address=settings.publish_address)
+        stack.callback(ports.close)
         networks = await predefined.ensure(store, worker, _bridge_settings(settings))
         for network in networks.values():
             if network.device:
                 await worker.run(bridge.ensure, network)
         if settings.forwarding and await worker.run(enable_forwarding):
             _log.info("IPv4 forwarding was off in this network namespace; it is on now")
-        ports = Ports(publish_address=settings.publish_address)
         sandboxes = Sandboxes(
             store=store,
             journal=journal,

@@ -72,6 +72,11 @@ class Ports:
         if (stack := self._held.pop(owner, None)) is not None:
             stack.close()
 
+    def close(self) -> None:
+        """Gives all reservations back, as the service's end does; what is published stays so."""
+        for owner in list(self._held):
+            self.free(owner)
+
     def _reserve(self, stack: ExitStack, binding: Binding, endpoint: str, target: str) -> list[Port]:
         addresses = self._addresses(binding.host_ip)
         fixed = binding.host_port != 0 and binding.host_port_end <= binding.host_port
