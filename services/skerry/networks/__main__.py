@@ -17,7 +17,7 @@ from skerry.core.settings import Common, from_env
 from skerry.networks import predefined
 from skerry.networks.drivers import NoDevices
 from skerry.networks.drivers.bridge import BridgeDriver, enable_forwarding
-from skerry.networks.firewall import Firewall
+from skerry.networks.firewall import Firewall, check_table
 from skerry.networks.ipam import DEFAULT_POOLS
 from skerry.networks.pool import Pool
 from skerry.networks.ports import Ports
@@ -129,6 +129,7 @@ def _bridge_settings(settings: Settings) -> predefined.BridgeSettings:
 def _check(settings: Settings) -> None:
     if not _DEVICE.match(settings.bridge):
         raise InvalidArgument(f"invalid device name {settings.bridge!r}")
+    check_table(settings.table)
     if not 576 <= settings.mtu <= 65535:
         raise InvalidArgument(f"invalid MTU {settings.mtu}")
     resolver(filter(None, [settings.publish_address, settings.host_gateway]), (), ())

@@ -67,9 +67,7 @@ class Firewall:
     """The table in the network namespace of the thread that makes this."""
 
     def __init__(self, table: str) -> None:
-        """Raises InvalidArgument for a bad name, Failed without libnftables."""
-        if not _TABLE.match(table):
-            raise InvalidArgument(f"invalid nftables table name {table!r}")
+        """Raises Failed without libnftables."""
         self._table = table
         self._nft = Nftables()
         self._wanted: dict[str, list[Element]] = {}
@@ -176,6 +174,12 @@ class Firewall:
             # A map's element is deleted by its key; giving the value too would do no harm but need the value to be the same.
             by_set.setdefault(name, []).append(element.partition(" : ")[0] if verb == "delete" else element)
         return "\n".join(f"{verb} element inet {self._table} {name} {{ {', '.join(parts)} }}" for name, parts in by_set.items())
+
+
+def check_table(name: str) -> None:
+    """Raises InvalidArgument for what cannot name a table."""
+    if not _TABLE.match(name):
+        raise InvalidArgument(f"invalid nftables table name {name!r}")
 
 
 def _elements(sandbox: Sandbox) -> list[Element]:
