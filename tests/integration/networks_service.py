@@ -49,7 +49,7 @@ class Client:
 @contextlib.contextmanager
 def directory() -> Iterator[str]:
     """A short temporary directory for ROOT and RUN; mounts in it are undone."""
-    path = tempfile.mkdtemp(prefix="skn", dir="/tmp")
+    path = tempfile.mkdtemp(prefix="skn", dir=os.environ.get("SKERRY_TEST_DIRECTORY", "/tmp"))
     try:
         yield path
     finally:

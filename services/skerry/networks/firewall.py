@@ -5,11 +5,12 @@ Everything wanted is kept in memory, so that the whole table can be loaded again
 """
 
 import re
-from collections.abc import Iterable
 
 from skerry.core.errors import InvalidArgument
+from skerry.networks.elements import LIMIT, Element, Elements
 from skerry.networks.nftables import Nftables, NftablesError
-from skerry.networks.records import Network, Port, Sandbox
+from skerry.networks.ports import ANY4
+from skerry.networks.records import Network, Sandbox
 
 # pub4ip (a port of one host address) is asked before pub4 (of all). 127/8 comes from this host or not at all, as bridges may route it.
 # A container that is sent back to its own bridge (its own published port, or a sibling's) must see the answer come from the gateway;
@@ -57,10 +58,9 @@ table inet {table} {{
   }}
 }}
 """
+_MAPS = ("pub4", "pub4ip")
 _TABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}\Z")
 _CHAIN = re.compile(r"type filter hook forward priority [^;]*; policy (\w+);")
-
-Element = tuple[str, str]
 
 
 class Firewall:
@@ -70,64 +70,66 @@ class Firewall:
         """Raises Failed without libnftables."""
         self._table = table
         self._nft = Nftables()
+        self._elements = Elements(table)
+        self._networks: dict[str, Network] = {}
         self._wanted: dict[str, list[Element]] = {}
 
     def add_network(self, network: Network) -> None:
         """Remembers a bridge network for the next load."""
-        name = f'"{network.device}"'
-        self._wanted[network.id] = [
-            ("bridges", name),
-            ("siblings", f"{name} . {name}"),
-            ("hairpin4", f"{network.subnet} . {name}"),
-            ("masq4", network.subnet),
-        ]
+        self._networks[network.id] = network
 
     def remember(self, sandbox: Sandbox) -> None:
         """Remembers a sandbox's published ports for the next load."""
-        self._wanted[sandbox.container_id] = _elements(sandbox)
+        self._wanted[sandbox.container_id] = _published(sandbox)
 
     def load(self) -> None:
         """Replaces the whole table by what is wanted, in one transaction. Raises NftablesError."""
-        rules = _SCHEMA.format(table=self._table)
-        elements = self._command("add", [element for owned in self._wanted.values() for element in owned])
-        self._nft.run(f"table inet {self._table}\ndelete table inet {self._table}\n{rules}\n{elements}")
+        devices = [f'"{network.device}"' for network in self._networks.values()]
+        subnets = [network.subnet for network in self._networks.values()]
+        published = [element for owned in self._wanted.values() for element in owned]
+        commands = [
+            f"table inet {self._table}\ndelete table inet {self._table}\n{_SCHEMA.format(table=self._table)}",
+            self._add("bridges", devices),
+            self._add("siblings", [f"{device} . {device}" for device in devices]),
+            self._add("hairpin4", [f"{subnet} . {device}" for subnet, device in zip(subnets, devices, strict=True)]),
+            self._add("masq4", subnets),
+            *(self._add(name, [e.text(value=True) for e in published if e.map == name]) for name in _MAPS),
+        ]
+        self._nft.run("\n".join(commands))
 
     def publish(self, sandbox: Sandbox) -> None:
-        """Opens the sandbox's ports. Idempotent. Raises NftablesError, nothing changed."""
-        elements = _elements(sandbox)
+        """Opens the sandbox's ports. Idempotent. Raises OSError or NftablesError, nothing changed."""
+        elements = _published(sandbox)
         if not elements:
             return
         self._wanted[sandbox.container_id] = elements
         try:
-            self._nft.run(self._command("add", elements))
-        except NftablesError as error:
+            if len(elements) > LIMIT:
+                self._nft.run("\n".join(self._add(n, [e.text(value=True) for e in elements if e.map == n]) for n in _MAPS))
+            else:
+                self._elements.add(elements)
+        except (OSError, NftablesError):
+            # Most likely somebody flushed the table; with it loaded again the ports are open.
             try:
-                if not error.missing:
-                    raise
                 self.load()
             except NftablesError:
                 del self._wanted[sandbox.container_id]
                 raise
 
     def withdraw(self, container_id: str) -> None:
-        """Closes the sandbox's ports. Idempotent. Raises NftablesError."""
+        """Closes the sandbox's ports. Idempotent. Raises OSError."""
         elements = self._wanted.get(container_id, [])
-        if not elements:
-            self._wanted.pop(container_id, None)
-            return
+        for start in range(0, len(elements), LIMIT):
+            self._delete(elements[start : start + LIMIT])
+        self._wanted.pop(container_id, None)
+
+    def _delete(self, elements: list[Element]) -> None:
         try:
-            self._nft.run(self._command("delete", elements))
-        except NftablesError as error:
-            if not error.missing:
-                raise
+            self._elements.delete(elements)
+        except FileNotFoundError:
             # Somebody else took elements, or the table, away: what is left goes one by one.
-            for element in elements:
-                try:
-                    self._nft.run(self._command("delete", [element]))
-                except NftablesError as again:
-                    if not again.missing:
-                        raise
-        del self._wanted[container_id]
+            for element in elements if len(elements) > 1 else ():
+                self._delete([element])
 
     def complete(self) -> bool:
         """Tells whether the table with its chains is there."""
@@ -165,15 +167,12 @@ class Firewall:
         self._nft.run(f"table inet {self._table}\ndelete table inet {self._table}")
 
     def close(self) -> None:
-        """Frees the library; the table stays."""
+        """Frees the library and the socket; the table stays."""
+        self._elements.close()
         self._nft.close()
 
-    def _command(self, verb: str, elements: Iterable[Element]) -> str:
-        by_set: dict[str, list[str]] = {}
-        for name, element in elements:
-            # A map's element is deleted by its key; giving the value too would do no harm but need the value to be the same.
-            by_set.setdefault(name, []).append(element.partition(" : ")[0] if verb == "delete" else element)
-        return "\n".join(f"{verb} element inet {self._table} {name} {{ {', '.join(parts)} }}" for name, parts in by_set.items())
+    def _add(self, name: str, elements: list[str]) -> str:
+        return f"add element inet {self._table} {name} {{ {', '.join(elements)} }}" if elements else ""
 
 
 def check_table(name: str) -> None:
@@ -182,15 +181,12 @@ def check_table(name: str) -> None:
         raise InvalidArgument(f"invalid nftables table name {name!r}")
 
 
-def _elements(sandbox: Sandbox) -> list[Element]:
+def _published(sandbox: Sandbox) -> list[Element]:
     address = next((endpoint.address for endpoint in sandbox.endpoints if endpoint.address), "")
     if not address:
         return []
-    return [_element(port, address) for port in sandbox.ports if ":" not in port.host_ip]
-
-
-def _element(port: Port, address: str) -> Element:
-    target = f"{address} . {port.container_port}"
-    if port.host_ip == "0.0.0.0":  # noqa: S104 - compared, not bound
-        return "pub4", f"{port.protocol} . {port.host_port} : {target}"
-    return "pub4ip", f"{port.host_ip} . {port.protocol} . {port.host_port} : {target}"
+    return [
+        Element(port.protocol, port.host_port, address, port.container_port, "" if port.host_ip == ANY4 else port.host_ip)
+        for port in sandbox.ports
+        if ":" not in port.host_ip
+    ]

@@ -3,11 +3,13 @@
 All calls block briefly and raise OSError with the kernel's number. A socket stays in the network namespace it was opened in.
 """
 
+import errno
 import os
+import select
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Interface
 
 import msgspec
@@ -87,6 +89,27 @@ class Netlink:
                     first = first or -struct.unpack_from("=i", payload)[0]
         if first:
             raise OSError(first, os.strerror(first))
+
+    def transaction(self, begin: Message, messages: Sequence[Message], end: Message) -> None:
+        """Sends messages between two that the kernel does not answer; it runs all or none. Raises OSError for the first that failed."""
+        parts = []
+        for kind, flags, payload in (begin, *messages, end):
+            acknowledge = 0 if kind in (begin[0], end[0]) else _ACK
+            parts.append(_HEADER.pack(16 + len(payload), kind, flags | _REQUEST | acknowledge, self._sequence, 0) + payload)
+            self._sequence += 1
+        self._socket.send(b"".join(parts))
+        answers, failed = 0, 0
+        # The kernel runs it all within send, so every answer is queued now; a batch that failed as a whole has one only.
+        while self._pending():
+            for kind, payload in self._receive():
+                if kind == _ERROR:
+                    answers += 1
+                    failed = failed or -struct.unpack_from("=i", payload)[0]
+        if failed or answers < len(messages):
+            raise OSError(failed or errno.EPROTO, os.strerror(failed or errno.EPROTO))
+
+    def _pending(self) -> bool:
+        return bool(select.select([self._socket], [], [], 0)[0])
 
     def dump(self, message: Message) -> list[bytes]:
         """Returns the payloads of all answers to a dump request."""
