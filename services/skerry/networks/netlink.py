@@ -3,7 +3,9 @@
 All calls block briefly and raise OSError with the kernel's number. A socket stays in the network namespace it was opened in.
 """
 
+import array
 import errno
+import fcntl
 import os
 import select
 import socket
@@ -27,6 +29,7 @@ RTM_NEWADDR, RTM_NEWROUTE = 20, 24
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_PROTINFO = 1, 3, 4, 10, 12
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_NET_NS_FD, _IFLA_TX_QUEUES, _IFLA_RX_QUEUES = 18, 20, 28, 31, 32
 _IFF_UP = 1
+_SIOCETHTOOL, _ETHTOOL_GLINK = 0x8946, 0xA
 
 Message = tuple[int, int, bytes]
 
@@ -162,6 +165,19 @@ def links(netlink: Netlink) -> list[Link]:
             )
         )
     return found
+
+
+def carrier_settled(name: str) -> bool:
+    """Tells whether a device has a carrier, after the kernel has acted on that.
+
+    A device that just got its carrier drops what it is given until the kernel's link watcher, some ms later, starts its queue; the
+    first packet of a fast container would be lost, for a second. Asking as ethtool does makes the kernel do it now.
+    """
+    answer = array.array("I", [_ETHTOOL_GLINK, 0])
+    address, _ = answer.buffer_info()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, _SIOCETHTOOL, struct.pack("16sP16x", name.encode(), address))
+    return answer[1] != 0
 
 
 def new_bridge(name: str, mac: bytes, mtu: int) -> Message:

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from skerry.networks import namespaces
 from skerry.networks.netlink import (
     Netlink,
+    carrier_settled,
     default_route,
     delete_link,
     hairpin,
@@ -73,6 +74,9 @@ class BridgeDriver:
                 set_link(eth0, up=True),
                 default_route(eth0, IPv4Address(endpoint.gateway).packed),
             )
+            carrier_settled("eth0")
+        carrier_settled(endpoint.device)
+        carrier_settled(network.device)
 
     def detach(self, endpoint: Endpoint) -> None:
         """Takes the host's end off the bridge under another name; the kernel destroys the pair with the namespace, some ms later.
