@@ -130,12 +130,14 @@ async def test_sandboxes_outlive_a_killed_service(places: tuple[Namespace, Names
     host, outside = places
     async with process(path) as (client, started):
         sandbox = await client.create(ports=[port(80, 8080), port(53, 5353, protocol="udp")])
+        joined = await client.create(mode=pb.NETWORK_MODE_CONTAINER, join_container_id=sandbox.container_id)
+        on_host = await client.create(mode=pb.NETWORK_MODE_HOST)
         started.kill()
         await asyncio.to_thread(started.wait)
         with listener(sandbox_place(sandbox), 80) as server:
             assert reach(outside, HOST_ADDRESS, 8080, server) == OUTSIDE_ADDRESS
     async with process(path) as (client, started):
-        assert await client.get(sandbox.container_id) == sandbox
+        assert await client.all() == [sandbox, joined, on_host]
         with listener(sandbox_place(sandbox), 80) as server:
             assert reach(outside, HOST_ADDRESS, 8080, server) == OUTSIDE_ADDRESS
             assert reach(host, "127.0.0.1", 8080, server) == "172.17.0.1"
@@ -145,8 +147,8 @@ async def test_sandboxes_outlive_a_killed_service(places: tuple[Namespace, Names
             socket.create_server(("0.0.0.0", 8080)).close()
         other = await client.create()
         assert other.endpoints[0].ipv4_address == "172.17.0.3"
-        await client.release(sandbox.container_id)
-        await client.release(other.container_id)
+        for made in (sandbox, joined, on_host, other):
+            await client.release(made.container_id)
         started.terminate()
         assert await asyncio.to_thread(started.wait, 10) == 0
     assert left(host, path) == NOTHING
