@@ -320,6 +320,19 @@ async def test_bad_input_changes_nothing(client: Client, places: tuple[Namespace
     assert places[0].devices() == []
 
 
+async def test_many_ports_of_all_protocols_are_published_and_withdrawn_at_once(client: Client, places: tuple[Namespace, Namespace]) -> None:
+    many = [port(1000 + number, 20000 + number) for number in range(900)]
+    sandbox = await client.create(ports=[*many, port(7, 7, protocol="sctp"), port(8, 8, host_ip=HOST_ADDRESS, protocol="udp")])
+    published = "".join(places[0].run("nft", "list", "map", "inet", "skerry", name) for name in ("pub4", "pub4ip"))
+    assert published.count("172.17.0.2 . ") == 902
+    assert "sctp . 7 : 172.17.0.2 . 7" in published
+    assert f"{HOST_ADDRESS} . udp . 8 : 172.17.0.2 . 8" in published
+    with listener(sandbox_place(sandbox), 1899) as server:
+        assert reach(places[1], HOST_ADDRESS, 20899, server) == OUTSIDE_ADDRESS
+    await client.release(sandbox.container_id)
+    assert "172.17.0.2" not in places[0].run("nft", "list", "table", "inet", "skerry")
+
+
 def test_labs_leave_nothing_behind() -> None:
     with namespace("networks") as made:
         path = made.path
