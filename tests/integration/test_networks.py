@@ -82,6 +82,31 @@ async def test_a_published_port_is_reached_from_everywhere_until_released(client
             reach(place, address, 8080)
 
 
+async def test_a_published_tcp_port_is_reached_over_ipv6_by_relay(client: Client, places: tuple[Namespace, Namespace]) -> None:
+    host, _ = places
+    sandbox = await client.create(ports=[port(80, 8080)])
+    with listener(sandbox_place(sandbox), 80) as server:
+        with host.entered():
+            reader, writer = await asyncio.open_connection("::1", 8080)
+        accepted, peer = await asyncio.to_thread(server.accept)
+        assert peer[0] == "172.17.0.1"
+        writer.write(b"x" * 300_000)
+        writer.write_eof()
+        with accepted:
+            data = await asyncio.to_thread(lambda: b"".join(iter(lambda: accepted.recv(65536), b"")))
+            assert len(data) == 300_000
+            accepted.sendall(b"thanks")
+        assert await reader.read() == b"thanks"
+        writer.close()
+        await writer.wait_closed()
+    with host.entered():
+        _, writer = await asyncio.open_connection("::1", 8080)  # nobody listens inside now
+        writer.close()
+        await client.release(sandbox.container_id)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("::1", 8080)
+
+
 @pytest.mark.parametrize("bridged", ["0", "1"])
 async def test_hairpin_works_whether_or_not_bridged_packets_pass_the_firewall(
     client: Client, places: tuple[Namespace, Namespace], bridged: str

@@ -22,6 +22,7 @@ from skerry.networks.ipam import DEFAULT_POOLS
 from skerry.networks.pool import Pool
 from skerry.networks.ports import Ports
 from skerry.networks.reconcile import keep_firewall, reconcile, warn_of_forbidding_chains
+from skerry.networks.relay import Relay
 from skerry.networks.request import resolver
 from skerry.networks.sandbox import Places, Sandboxes
 from skerry.networks.service import NAME, NetworksService
@@ -71,13 +72,13 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         raise Failed(f"cannot keep network namespaces at {namespaces}: {error.strerror} (root is needed)") from None
     stopping = asyncio.Event()
     async with (
-        AsyncExitStack() as stack,
         open_worker() as worker,
         open_store(os.path.join(root, "networks.db")) as (store, journal),
         _kernel_parts(worker, settings) as (bridge, firewall, pool),
         lifecycle.Tasks() as tasks,
+        AsyncExitStack() as stack,
     ):
-        ports = Ports(publish_address=settings.publish_address)
+        ports = Ports(Relay(tasks), publish_address=settings.publish_address)
         stack.callback(ports.close)
         networks = await predefined.ensure(store, worker, _bridge_settings(settings))
         for network in networks.values():

@@ -182,11 +182,10 @@ def check_table(name: str) -> None:
 
 
 def _published(sandbox: Sandbox) -> list[Element]:
-    address = next((endpoint.address for endpoint in sandbox.endpoints if endpoint.address), "")
-    if not address:
+    if not sandbox.address:
         return []
     return [
-        Element(port.protocol, port.host_port, address, port.container_port, "" if port.host_ip == ANY4 else port.host_ip)
+        Element(port.protocol, port.host_port, sandbox.address, port.container_port, "" if port.host_ip == ANY4 else port.host_ip)
         for port in sandbox.ports
         if ":" not in port.host_ip
     ]

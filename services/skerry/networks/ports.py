@@ -1,7 +1,8 @@
 """Published ports of the host: which are free, and sockets that keep them reserved.
 
 A reservation is a bound socket that nobody listens on: host programs get "address already in use" and so do we from them. Packets
-never reach it; the firewall translates them before. For the event loop's thread: binding does not block.
+never reach it; the firewall translates them before. Only TCP over IPv6, which cannot be translated, is accepted here and relayed.
+For the event loop's thread: binding does not block.
 """
 
 import errno
@@ -14,6 +15,7 @@ import msgspec
 
 from skerry.core.errors import Failed
 from skerry.networks.records import Port
+from skerry.networks.relay import Relay
 
 ANY4, ANY6 = "0.0.0.0", "::"  # noqa: S104 - what Docker calls "all addresses"
 _KINDS = {
@@ -36,8 +38,9 @@ class Binding(msgspec.Struct, frozen=True):
 class Ports:
     """The ports that sandboxes hold, by container."""
 
-    def __init__(self, *, publish_address: str = "") -> None:
+    def __init__(self, relay: Relay, *, publish_address: str = "") -> None:
         """publish_address stands in for an empty host_ip; empty: IPv4 and, where usable, IPv6."""
+        self._relay = relay
         self._default = publish_address
         self._held: dict[str, ExitStack] = {}
         self._taken: dict[tuple[str, int], list[str]] = {}
@@ -55,13 +58,13 @@ class Ports:
             self._held[owner] = stack.pop_all()
         return tuple(ports)
 
-    def hold_again(self, owner: str, ports: Iterable[Port]) -> list[Port]:
+    def hold_again(self, owner: str, ports: Iterable[Port], target: str) -> list[Port]:
         """Takes up the reservations of a sandbox that was there before a restart; returns those that a host program has taken meanwhile."""
         lost = []
         with ExitStack() as stack:
             for port in ports:
                 try:
-                    self._hold(stack, port)
+                    self._hold(stack, port, target)
                 except OSError:
                     lost.append(port)
             self._held[owner] = stack.pop_all()
@@ -87,7 +90,7 @@ class Ports:
                     for port in ports:
                         if self._clashes(port):
                             raise _Allocated
-                        self._hold(attempt, port)
+                        self._hold(attempt, port, target)
                 except _Allocated:
                     if fixed:
                         why = f"Bind for {_bracket(addresses[0])}:{number} failed: port is already allocated"
@@ -121,10 +124,13 @@ class Ports:
         same_family = (address for address in self._taken.get((port.protocol, port.host_port), ()) if (":" in address) == version)
         return any(address == port.host_ip or ANY4 in (address, port.host_ip) or ANY6 in (address, port.host_ip) for address in same_family)
 
-    def _hold(self, stack: ExitStack, port: Port) -> None:
+    def _hold(self, stack: ExitStack, port: Port, target: str) -> None:
         held = _bind(port)
         if held is not None:
             stack.callback(held.close)
+            if ":" in port.host_ip and port.protocol == "tcp":
+                self._relay.serve(held, target, port.container_port)
+                stack.callback(self._relay.stop, held)
         key = (port.protocol, port.host_port)
         self._taken.setdefault(key, []).append(port.host_ip)
         stack.callback(self._forget, key, port.host_ip)

@@ -49,7 +49,7 @@ async def reconcile(
         _log.info("removed leftovers", extra={"names": " ".join(swept)})
     await worker.run(_load, firewall, networks, live)
     for sandbox in live:
-        for port in ports.hold_again(sandbox.container_id, sandbox.ports):
+        for port in ports.hold_again(sandbox.container_id, sandbox.ports, sandbox.address):
             _log.warning("a published port was taken by a program of the host", extra={"port": f"{port.host_port}/{port.protocol}"})
 
 

@@ -71,3 +71,8 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     def own_namespace(self) -> bool:
         """Tells whether the namespace belongs to this container alone."""
         return self.mode in (NETWORKS, NONE)
+
+    @property
+    def address(self) -> str:
+        """Returns the address that ports are published to; empty without one."""
+        return next((endpoint.address for endpoint in self.endpoints if endpoint.address), "")
