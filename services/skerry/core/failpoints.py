@@ -7,6 +7,7 @@ look-up when nothing is set. Names are declared, so that a test can enumerate th
 import asyncio
 import os
 import signal
+import time
 
 from skerry.core.errors import Failed
 
@@ -37,18 +38,29 @@ def activate(actions: dict[str, str]) -> None:
 
 async def reached(name: str) -> None:
     """Acts when name is active. Raises Failed for fail."""
+    if pause := _act(name):
+        await asyncio.sleep(pause)
+
+
+def passed(name: str) -> None:
+    """Like reached, for a worker's thread: sleeping blocks it."""
+    if pause := _act(name):
+        time.sleep(pause)
+
+
+def _act(name: str) -> float:
+    """Returns the seconds to sleep, mostly 0."""
     if name not in declared:
         raise AssertionError(f"failpoint {name} is not declared")
     action = _active.get(name)
     if action is None:
-        return
+        return 0
     verb, _, argument = action.partition(":")
     _visits[name] = _visits.get(name, 0) + 1
-    if verb != "sleep" and argument and _visits[name] != int(argument):
-        return
+    if verb == "sleep":
+        return float(argument)
+    if argument and _visits[name] != int(argument):
+        return 0
     if verb == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    elif verb == "sleep":
-        await asyncio.sleep(float(argument))
-    else:
-        raise Failed(f"failpoint {name}")
+    raise Failed(f"failpoint {name}")

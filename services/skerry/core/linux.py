@@ -49,13 +49,21 @@ def setns(fd: int, kind: int = 0) -> None:
     _check(_libc.setns(fd, kind), "setns")
 
 
+def is_mount_point(path: str) -> bool:
+    """Tells whether something is mounted at path, also a bind mount of the same file system, which os.path.ismount does not see."""
+    wanted = os.fsencode(os.path.realpath(path))
+    with open("/proc/thread-self/mountinfo", "rb") as table:
+        # Blanks and backslashes are written as octal escapes there.
+        return any(line.split(b" ", 5)[4].decode("unicode_escape").encode("latin-1") == wanted for line in table)
+
+
 def make_shared(path: str) -> None:
     """Makes path a mount point whose later mounts are seen by namespaces that are copied from now on. Idempotent.
 
     Needed where / is private: a namespace's bind mount made by one service must be seen in the mount namespace of another.
     """
     os.makedirs(path, mode=0o711, exist_ok=True)
-    if not os.path.ismount(path):
+    if not is_mount_point(path):
         mount(path, path, flags=MS_BIND)
         mount("none", path, flags=MS_PRIVATE)
         mount("none", path, flags=MS_SHARED)
