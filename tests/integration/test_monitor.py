@@ -218,7 +218,7 @@ async def test_terminal_echoes_takes_its_size_and_ends_at_control_d(node):
 
 async def test_two_runs_follow_each_other_in_one_spool(node):
     for run in (1, 2, 3):
-        assert (await run_to_end(node, "sh", "-c", f"echo run {run}; exit {run}", run=run)) .run == run
+        assert (await run_to_end(node, "sh", "-c", f"echo run {run}; exit {run}", run=run)).run == run
     spool = f"{node.run}/c/spool"
     assert await output(spool, run=1) == b"run 1\n"
     assert await output(spool, run=3) == b"run 1\nrun 2\nrun 3\n"
@@ -282,7 +282,9 @@ async def test_keeper_started_as_a_module_ends_at_sigterm(tmp_path):
         process.kill()
 
 
-@pytest.mark.parametrize("request_", [b"{", b"[]", b"{}", b'{"directory": 3}', b'{"directory": "x"}', b'{"directory": "/no/such"}', b"\xff" * 4000])
+@pytest.mark.parametrize(
+    "request_", [b"{", b"[]", b"{}", b'{"directory": 3}', b'{"directory": "x"}', b'{"directory": "/no/such"}', b"\xff" * 4000]
+)
 async def test_bad_request_gets_an_error_and_the_keeper_lives(node, request_):
     pid = keeper_pid(node.run)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
