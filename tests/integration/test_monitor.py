@@ -8,6 +8,7 @@ import time
 
 import msgspec
 import pytest
+
 from monitor_kit import Node, keeper_pid, living_node, output, until
 from skerry.containers.monitor import frames, protocol
 from skerry.containers.monitors import CreateFailed, Exit, Monitor, keeper_command
