@@ -10,18 +10,14 @@ from skerry.containers.monitor import frames
 from skerry.containers.monitor.writer import SpoolWriter
 from skerry.containers.spool import Batch, SpoolReader, frame_output, release_holds, spool_range, write_cursor
 
-FRAMES = st.lists(
-    st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.binary(max_size=300)),
-    max_size=8,
-)
+U64 = st.integers(0, 2**64 - 1)
+FRAMES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), U64, U64, st.binary(max_size=300)), max_size=8)
 
 
 @settings(deadline=None)
 @given(FRAMES)
 def test_frames_are_read_as_they_were_encoded(items):
-    data = bytearray(
-        b"".join(frames.encode(stream, flags, time_ns, sequence, payload) for stream, flags, time_ns, sequence, payload in items)
-    )
+    data = bytearray(b"".join(map(frames.encode, *zip(*items, strict=True)))) if items else bytearray()
     batch = Batch(1000, 1000 + len(data), data, 0)
     seen = [(frame.stream, frame.flags, frame.time_ns, frame.sequence, bytes(frame.payload)) for frame in batch.frames()]
     assert seen == items
@@ -97,10 +93,9 @@ async def test_damaged_segment_is_skipped_with_a_counted_gap(tmp_path):
     writer = SpoolWriter(spool, 1 << 20, 1 << 30)
     writer.frame(1, 0, b"three")
     writer.close()
-    seen = []
     async with SpoolReader(spool, 0) as reader:
-        async for batch in reader.batches(follow=False):
-            seen.append((batch.gap, [bytes(frame.payload) for frame in batch.frames()]))
+        batches = [batch async for batch in reader.batches(follow=False)]
+    seen = [(batch.gap, [bytes(frame.payload) for frame in batch.frames()]) for batch in batches]
     assert seen == [(0, [b"one"]), (35, [b"three"])]
 
 
