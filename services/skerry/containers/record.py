@@ -6,6 +6,7 @@ from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.images.v1 import images_pb2
 from skerry.api.networks.v1 import networks_pb2
 from skerry.containers.merge import command_of
+from skerry.containers.oci import cgroup_path
 from skerry.containers.state import Phase, State
 
 
@@ -138,14 +139,9 @@ def container_message(record: Record, graph_driver: dict[str, str], exec_ids: li
         docker_networking_config_json=record.docker_networking_config_json,
         exec_ids=exec_ids,
         runtime=record.runtime,
-        cgroup_path=cgroup_path(spec, record.id),
+        cgroup_path=cgroup_path(record.id, spec.cgroup_parent),
         manually_stopped=record.state.manually_stopped,
     )
-
-
-def cgroup_path(spec: pb.ContainerSpec, container_id: str) -> str:
-    """Returns the container's cgroup below each hierarchy's root, as Docker's cgroupfs driver names it."""
-    return f"{spec.cgroup_parent.rstrip('/') or '/docker'}/{container_id}"
 
 
 def _mount_point(mount: Volume) -> pb.MountPoint:

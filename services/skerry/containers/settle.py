@@ -88,3 +88,4 @@ class Settlement:
         if self._watchers:
             _log.warning("no control plane settled an end in time", extra={"container": container_id, "run": run})
         await self._settle(container_id, run)
+        self._timers.pop((container_id, run), None)

@@ -5,7 +5,7 @@ import re
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.containers.signals import parse_signal
-from skerry.core.errors import InvalidArgument, NotSupported
+from skerry.core.errors import InvalidArgument
 
 _LEAST_MEMORY = 6 << 20
 _LEAST_KERNEL_PERIOD, _MOST_KERNEL_PERIOD = 1_000, 1_000_000
@@ -18,7 +18,7 @@ _PROPAGATIONS = {"", "private", "rprivate", "shared", "rshared", "slave", "rslav
 
 
 def validate_spec(spec: pb.ContainerSpec, cpus: int) -> list[str]:
-    """Checks a merged spec and returns warnings. Raises InvalidArgument or NotSupported."""
+    """Checks a merged spec and returns warnings; oci.validate checks the rest. Raises InvalidArgument."""
     _sizes(spec)
     for entry in spec.env:
         if not entry or entry.startswith("="):
@@ -74,8 +74,6 @@ def _modes(spec: pb.ContainerSpec) -> None:
         raise InvalidArgument(f"invalid UTS mode: {uts}")
     if spec.cgroupns_mode not in ("", "host", "private"):
         raise InvalidArgument(f"invalid cgroup namespace mode: {spec.cgroupns_mode}")
-    if spec.userns_mode not in ("", "host"):
-        raise NotSupported(f"user namespace mode {spec.userns_mode!r} is not supported")
     if uts == "host" and spec.hostname:
         raise InvalidArgument("conflicting options: hostname and the UTS mode")
 
