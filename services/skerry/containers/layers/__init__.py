@@ -1,0 +1,1 @@
+"""Image layers on this node: prepared once, mounted once, shared by all containers."""
