@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-import os
 import signal
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -53,9 +52,11 @@ class Container:
         self.waiters = Waiters()
         self.monitor: Monitor | None = None
         self.operation = asyncio.Lock()
-        self.execs: dict[str, Exec] = {}
-        # The first client that was attached with stdin: only its end counts for stdin_once.
-        self.stdin_owner: object | None = None
+        self.execs: dict[str, "Exec"] = {}
+        # The last run whose stdin a client has: only the first one's end counts for stdin_once.
+        self.stdin_claimed_run = 0
+        # Grows with each start that failed: who waits for the start's output looks at it.
+        self.failed_starts = 0
         self._settlement = settlement
         self._relaunch = relaunch
         self._changed = asyncio.Event()
@@ -131,15 +132,10 @@ class Container:
             await asyncio.shield(self._cleanup)
 
     async def signal(self, number: int) -> None:
-        """Sends a signal to the process. One that has just ended is no error. Raises Failed."""
-        name = signal.Signals(number).name.removeprefix("SIG") if number in _NAMED else str(number)
-        shared_pids = bool(self.spec.pid_mode)
-        try:
-            await self.environment.runtime.kill(self.id, name, all=shared_pids and number == signal.SIGKILL)
-        except Failed:
-            # The runtime refuses to signal what has ended; its exit is on the way.
-            if not self.state.pid or not _gone(self.state.pid):
-                raise
+        """Sends a signal to the process. One that has ended is no error. Raises Failed."""
+        # Without a pid namespace of its own, the first process's death does not end the others.
+        every = bool(self.spec.pid_mode) and number == signal.SIGKILL
+        await self.environment.runtime.kill(self.id, number, every=every)
 
     def forget_execs(self) -> None:
         """Ends the records of execs: the container's end was theirs."""
@@ -195,9 +191,9 @@ class Container:
             await self.apply(PauseOver())
 
     async def _clean_up(self, final: bool) -> None:
-        previous, self.monitor, self.stdin_owner = self.monitor, None, None
+        previous, self.monitor = self.monitor, None
         try:
-            await self.environment.runtime.delete(self.id, force=True)
+            await self.environment.runtime.delete(self.id)
         except Failed as error:
             _log.warning("the runtime did not delete an ended container", extra={"container": self.id, "error": str(error)})
         if previous is not None:
@@ -206,24 +202,4 @@ class Container:
             await self.environment.layers.unmount_rootfs(self.directory)
 
 
-Relaunch = Callable[[Container], "asyncio._CoroutineLike[None]"]
-_NAMED = {int(entry) for entry in signal.Signals}
-
-
-def _gone(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
-    except FileNotFoundError:
-        return True
-
-
-def boot_id() -> str:
-    """Returns what identifies this boot of the host."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
-
-
-def process_alive(pid: int) -> bool:
-    """Tells whether pid is a process that has not ended."""
-    return pid > 0 and os.path.exists(f"/proc/{pid}") and not _gone(pid)
+Relaunch = Callable[[Container], Coroutine[Any, Any, None]]

@@ -11,8 +11,11 @@ from skerry.containers.inside import make_directories
 from skerry.containers.layers.mounts import mount_shm
 from skerry.containers.merge import command_of
 from skerry.containers.monitors import CreateFailed, Job, Monitor
+from skerry.containers.oci_mounts import DEFAULT_SHM_SIZE
 from skerry.containers.record import Volume
+from skerry.containers.start_failure import explain
 from skerry.containers.state import Launched, Phase, StartAsked, StartFailed
+from skerry.containers.shipper import Target
 from skerry.core import failpoints, process
 from skerry.core.errors import Conflict, Failed, InvalidArgument, SkerryError
 from skerry.core.files import write_atomic
@@ -20,7 +23,6 @@ from skerry.core.files import write_atomic
 failpoints.declare("containers.start", "recorded", "mounted", "prepared", "launched", "created", "started")
 
 _CANNOT_START = 128
-_DEFAULT_SHM = 64 << 20
 
 
 async def start(
@@ -52,20 +54,22 @@ async def run_process(container: Container, pid_namespace_of: Container | None, 
         monitor, pid = await _bring_up(container, run, pid_namespace_of, ipc_namespace_of)
     except BaseException as error:
         failure = _failure(container, error)
+        container.failed_starts += 1
         await container.apply(StartFailed(failure[0], str(failure[1]), time.time_ns()))
         await container.cleaned_up()
         if isinstance(error, (SkerryError, CreateFailed, OSError)):
             raise failure[1] from error
         raise
+    # Whoever waits for the running process wants to write to it.
+    container.monitor = monitor
     await container.apply(Launched(pid, time.time_ns()))
     container.watch_exit(monitor, run)
 
 
 def _failure(container: Container, error: BaseException) -> tuple[int, SkerryError]:
     if isinstance(error, CreateFailed):
-        explained = container.environment.runtime.explain(error.text, command_of(container.spec)[0])
-        wrong_command = explained.exit_code in (126, 127)
-        return explained.exit_code, (InvalidArgument if wrong_command else Failed)(explained.message)
+        explained = explain(error.text, command_of(container.spec)[0])
+        return explained.exit_code, (InvalidArgument if explained.by_request else Failed)(explained.message)
     if isinstance(error, SkerryError):
         return _CANNOT_START, error
     return _CANNOT_START, Failed(str(error) or type(error).__name__)
@@ -86,9 +90,10 @@ async def _bring_up(
     shm_path = f"{ipc_namespace_of.directory}/shm" if ipc_namespace_of else ""
     await asyncio.to_thread(_prepare, container, rootfs, (pid_namespace, ipc_namespace, shm_path))
     await failpoints.reached("containers.start.prepared")
+    # Before the process: from now on its output is held for the router.
+    await environment.shipper.add(ship_target(container, run))
     monitor = await environment.monitors.launch(_job(container, run))
     try:
-        await environment.shipper.add(container.message())
         await failpoints.reached("containers.start.launched")
         pid = await monitor.create()
         await failpoints.reached("containers.start.created")
@@ -124,9 +129,7 @@ def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]
     pid_namespace, ipc_namespace, shm_path = namespaces
     if spec.ipc_mode == "shareable":
         shm_path = f"{container.directory}/shm"
-        os.makedirs(shm_path, exist_ok=True)
-        if not os.path.ismount(shm_path):
-            mount_shm(shm_path, spec.shm_size or _DEFAULT_SHM)
+        mount_shm(shm_path, spec.shm_size or DEFAULT_SHM_SIZE)
     user = users.resolve(rootfs, spec.user, list(spec.group_add))
     if spec.working_dir:
         make_directories(rootfs, spec.working_dir)
@@ -169,4 +172,24 @@ def _job(container: Container, run: int) -> Job:
         columns=spec.console_width,
         end_frame=True,
         drain_seconds=environment.drain_seconds,
+    )
+
+
+def ship_target(container: Container, run: int) -> Target:
+    """Returns what the log router is told of a container, for the run that is about to begin or the last one."""
+    record, spec, log = container.record, container.spec, container.record.log_message()
+    return Target(
+        container_id=container.id,
+        spool=container.spool,
+        router=log.router or container.environment.router,
+        run=run,
+        driver=log.driver or "none",
+        options=dict(log.options),
+        container_name=record.name,
+        image_id=record.image_id,
+        image_name=record.image_name,
+        command=" ".join(command_of(spec)),
+        labels=dict(spec.labels),
+        env=list(spec.env),
+        created_ns=record.created_ns,
     )

@@ -7,14 +7,12 @@ import shutil
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.containers.inside import open_inside
+from skerry.containers.layers.mounts import mounted, unmount_all
 from skerry.containers.oci import ResolvedMount
 from skerry.containers.record import Volume
 from skerry.core.errors import Failed, InvalidArgument
 from skerry.core.ids import new_id
-from skerry.core.linux import unmount
 
-# How mountinfo writes blanks and the like.
-_OCTAL = re.compile(rb"\\([0-7]{3})")
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 
 
@@ -142,9 +140,6 @@ def resolved(mounts: tuple[Volume, ...]) -> list[ResolvedMount]:
 
 
 def unmount_below(directory: str) -> None:
-    """Unmounts whatever is mounted below directory in this mount namespace, deepest first: removing files never reaches into a mount."""
-    prefix = f"{os.path.realpath(directory)}/"
-    with open("/proc/self/mountinfo", "rb") as file:
-        points = [os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), line.split(b" ")[4])) for line in file]
-    for point in sorted((point for point in points if point.startswith(prefix)), key=len, reverse=True):
-        unmount(point)
+    """Unmounts whatever is mounted below directory, deepest first: removing its files never reaches into a mount."""
+    for point in reversed(mounted(os.path.realpath(directory))):
+        unmount_all(point.path)

@@ -68,6 +68,23 @@ class Node:
                 raise InvalidArgument(f"Multiple IDs found with provided prefix: {text}")
         raise NotFound(f"No such container: {text}")
 
+    async def message(self, container: Container, *, size: bool) -> pb.Container:
+        """Returns the wire's view, with sizes when asked for."""
+        message = container.message()
+        if size:
+            layers = container.record.layer_messages()
+            message.size_rw, message.size_root_fs = await self.environment.layers.sizes(container.directory, layers)
+        return message
+
+    def unsettled(self) -> Iterator[pb.WatchResponse]:
+        """Yields what a control plane has to know when it comes: unsettled ends and containers that want a sandbox."""
+        for container in list(self._containers.values()):
+            state = container.state
+            if not state.settled:
+                yield pb.WatchResponse(ended=container.ended_message(state.run))
+            if state.needs_sandbox:
+                yield pb.WatchResponse(needs_sandbox=pb.NeedsSandbox(id=container.id, run=state.run + 1))
+
     def removed(self, container_id: str) -> Answer | None:
         """Returns how a container that was removed lately had ended."""
         return self._removed.get(container_id)
@@ -142,6 +159,7 @@ class Node:
     async def start(self, request: pb.StartRequest) -> Container:
         """Starts a run; see launch.start."""
         container = self.find(request.id)
+        container.execs.clear() if not container.state.active else None
         pid = self.find(request.pid_container_id) if request.pid_container_id else None
         ipc = self.find(request.ipc_container_id) if request.ipc_container_id else None
         await self.environment.finish(launch.start(container, request.run, request.sandbox, pid, ipc), f"start {container.id[:12]}")
