@@ -153,7 +153,7 @@ def _probe_config(rootfs: str, identifier: str) -> dict[str, Any]:
             "args": ["/bin/sh"],
             "env": ["PATH=/bin"],
             "cwd": "/",
-            "capabilities": {name: granted for name in ("bounding", "effective", "permitted")},
+            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), granted),
         },
         "root": {"path": rootfs},
         "mounts": [mount("/proc", "proc", "proc", []), *host],

@@ -116,7 +116,7 @@ def read(fd: int) -> Iterator[Entry]:
         if entries > MAX_ENTRIES:
             raise InvalidArgument(f"tar: more than {MAX_ENTRIES} entries")
         entry, offset = _member(source, block, offset, {**shared, **extended})
-        if offset > size + BLOCK:
+        if offset > size:
             raise InvalidArgument("tar: unexpected end")
         extended = {}
         yield entry

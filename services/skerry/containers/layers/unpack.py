@@ -1,0 +1,281 @@
+"""Extracts layer tars into directories for overlayfs: the form for kernels that cannot mount EROFS from files.
+
+Every name is used relative to an open directory that the kernel resolved below the root, so no link in a tar leads out of it.
+"""
+
+import ctypes
+import errno
+import os
+import shutil
+import stat
+
+from skerry.containers.inside import open_at
+from skerry.containers.layers import tar
+from skerry.containers.layers.erofs import OPAQUE, Summary
+from skerry.containers.layers.tree import AUFS_PREFIX, OPAQUE_MARK, WHITEOUT_PREFIX
+from skerry.core.errors import InvalidArgument
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_OPEN_DIRECTORIES = 256
+_COPY = 1 << 20
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def unpack(tar_path: str, directory: str) -> Summary:
+    """Extracts a tar into an empty directory, whiteouts in overlay's form; durable when it returns.
+
+    Blocks. Raises InvalidArgument for a bad tar, OSError. What was written until then is the caller's to remove.
+    """
+    fd = os.open(tar_path, os.O_RDONLY | os.O_CLOEXEC)
+    root = os.open(directory, _DIRECTORY)
+    unpacker = _Unpacker(fd, root)
+    try:
+        for entry in tar.read(fd):
+            unpacker.add(entry)
+        unpacker.finish()
+        if _libc.syncfs(root) != 0:
+            raise OSError(ctypes.get_errno(), "syncfs", directory)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENOENT, errno.EEXIST, errno.EXDEV):
+            raise InvalidArgument(f"tar: {unpacker.current}: {error.strerror}") from None
+        raise
+    finally:
+        unpacker.forget()
+        os.close(root)
+        os.close(fd)
+    return Summary(unpacker.entries, unpacker.bytes)
+
+
+class _Unpacker:
+    def __init__(self, fd: int, root: int) -> None:
+        self._fd = fd
+        self._root = root
+        self._open: dict[bytes, int] = {}
+        # Set last, as making entries changes them.
+        self._times: dict[bytes, int] = {b"": 0}
+        self.entries = 0
+        self.bytes = 0
+        self._path = b""
+
+    @property
+    def current(self) -> str:
+        """The entry being made, for messages."""
+        return self._path.decode("utf-8", "backslashreplace")[:200]
+
+    def add(self, entry: tar.Entry) -> None:
+        self.entries += 1
+        self._path = entry.path
+        parent_path, _, name = entry.path.rpartition(b"/")
+        if not entry.path:
+            if entry.kind != tar.DIRECTORY:
+                raise InvalidArgument("tar: the root is not a directory")
+            self._dress(self._root, entry)
+            self._times[b""] = entry.mtime
+        elif name.startswith(WHITEOUT_PREFIX):
+            self._whiteout(parent_path, name)
+        elif entry.kind == tar.HARDLINK:
+            self._link(entry, parent_path, name)
+        elif entry.kind == tar.DIRECTORY:
+            self._directory(entry, parent_path, name)
+        else:
+            self._leaf(entry, parent_path, name)
+
+    def finish(self) -> None:
+        """Sets the directories' times."""
+        for path, mtime in reversed(self._times.items()):
+            try:
+                fd = open_at(self._root, path or b".", _DIRECTORY | os.O_NOFOLLOW)
+            except OSError:
+                continue  # replaced by something else later in the tar
+            try:
+                os.utime(fd, ns=(mtime, mtime))
+            finally:
+                os.close(fd)
+
+    def forget(self) -> None:
+        """Closes the cached directories."""
+        for fd in self._open.values():
+            os.close(fd)
+        self._open.clear()
+
+    def _parent(self, path: bytes, *, create: bool = True) -> int:
+        if not path:
+            return self._root
+        fd = self._open.get(path)
+        if fd is None:
+            try:
+                fd = open_at(self._root, path, _DIRECTORY)
+            except (FileNotFoundError, NotADirectoryError):
+                if not create:
+                    raise
+                fd = self._make_parent(path)
+            if len(self._open) >= _OPEN_DIRECTORIES:
+                self.forget()
+            self._open[path] = fd
+        return fd
+
+    def _make_parent(self, path: bytes) -> int:
+        above, _, name = path.rpartition(b"/")
+        parent = self._parent(above)
+        old = _status(name, parent)
+        hidden = old is not None and _is_whiteout(old)
+        if hidden:
+            os.unlink(name, dir_fd=parent)
+        os.mkdir(name, 0o755, dir_fd=parent)
+        self._times[path] = 0
+        fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        os.fchmod(fd, 0o755)
+        if hidden:
+            os.setxattr(fd, *OPAQUE)
+        return fd
+
+    def _whiteout(self, parent_path: bytes, name: bytes) -> None:
+        parent = self._parent(parent_path)
+        if name == OPAQUE_MARK:
+            os.setxattr(parent, *OPAQUE)
+            return
+        if name.startswith(AUFS_PREFIX):
+            return
+        hidden = name[len(WHITEOUT_PREFIX) :]
+        if hidden in (b"", b".", b".."):
+            raise InvalidArgument(f"tar: bad whiteout {self.current}")
+        old = _status(hidden, parent)
+        if old is None:
+            os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=parent)
+            os.utime(hidden, ns=(0, 0), dir_fd=parent, follow_symlinks=False)
+        elif stat.S_ISDIR(old.st_mode):
+            fd = os.open(hidden, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+            try:
+                os.setxattr(fd, *OPAQUE)
+            finally:
+                os.close(fd)
+
+    def _link(self, entry: tar.Entry, parent_path: bytes, name: bytes) -> None:
+        source_path, _, source_name = entry.link.rpartition(b"/")
+        parent = self._parent(parent_path)
+        # Duplicated: looking the other one up may close cached directories.
+        parent = os.dup(parent)
+        try:
+            source = self._parent(source_path, create=False)
+            target = _status(source_name, source) if source_name else None
+            if target is None or stat.S_ISDIR(target.st_mode) or _is_whiteout(target):
+                raise InvalidArgument(f"tar: hard link {self.current} to what is no file of this layer")
+            old = _status(name, parent)
+            if old is not None and (old.st_dev, old.st_ino) == (target.st_dev, target.st_ino):
+                return
+            if old is not None:
+                source = os.dup(source)
+                try:
+                    self._remove(name, parent, old)
+                    os.link(source_name, name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+                finally:
+                    os.close(source)
+            else:
+                os.link(source_name, name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(parent)
+
+    def _directory(self, entry: tar.Entry, parent_path: bytes, name: bytes) -> None:
+        parent = os.dup(self._parent(parent_path))
+        try:
+            old = _status(name, parent)
+            hidden = old is not None and _is_whiteout(old)
+            if old is not None and not stat.S_ISDIR(old.st_mode):
+                self._remove(name, parent, old)
+            if old is None or not stat.S_ISDIR(old.st_mode):
+                os.mkdir(name, 0o700, dir_fd=parent)
+            fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        finally:
+            os.close(parent)
+        try:
+            self._dress(fd, entry)
+            if hidden:
+                os.setxattr(fd, *OPAQUE)
+        finally:
+            os.close(fd)
+        self._times.pop(entry.path, None)
+        self._times[entry.path] = entry.mtime
+
+    def _leaf(self, entry: tar.Entry, parent_path: bytes, name: bytes) -> None:
+        parent = os.dup(self._parent(parent_path))
+        try:
+            old = _status(name, parent)
+            if old is not None:
+                self._remove(name, parent, old)
+            if entry.kind == tar.REGULAR:
+                self._file(entry, parent, name)
+                return
+            if entry.kind == tar.SYMLINK:
+                os.symlink(entry.link, name, dir_fd=parent)
+            else:
+                os.mknod(name, entry.mode, os.makedev(*entry.device), dir_fd=parent)
+            os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+            if entry.kind != tar.SYMLINK:
+                os.chmod(name, stat.S_IMODE(entry.mode), dir_fd=parent)
+            for key, value in entry.xattrs:
+                _set_xattr(b"/proc/self/fd/%d/%s" % (parent, name), key, value)
+            os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(parent)
+
+    def _file(self, entry: tar.Entry, parent: int, name: bytes) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600, dir_fd=parent)
+        try:
+            segments = [(0, entry.size, entry.offset)] if entry.segments is None else entry.segments
+            if entry.segments is not None:
+                os.ftruncate(fd, entry.size)
+            for position, length, offset in segments:
+                self._copy(fd, position, length, offset)
+            self.bytes += entry.size
+            self._dress(fd, entry)
+            os.utime(fd, ns=(entry.mtime, entry.mtime))
+        finally:
+            os.close(fd)
+
+    def _copy(self, fd: int, position: int, length: int, offset: int) -> None:
+        while length:
+            data = os.pread(self._fd, min(length, _COPY), offset)
+            if not data:
+                raise InvalidArgument("tar: unexpected end")
+            written = os.pwrite(fd, data, position)
+            position, length, offset = position + written, length - written, offset + written
+
+    def _dress(self, fd: int, entry: tar.Entry) -> None:
+        # In this order: chown drops set-uid bits and file capabilities.
+        os.fchown(fd, entry.uid, entry.gid)
+        os.fchmod(fd, stat.S_IMODE(entry.mode))
+        for key, value in entry.xattrs:
+            _set_xattr(fd, key, value)
+
+    def _remove(self, name: bytes, parent: int, old: os.stat_result) -> None:
+        if stat.S_ISDIR(old.st_mode) or stat.S_ISLNK(old.st_mode):
+            # Cached directories may have been reached through it.
+            self.forget()
+        if stat.S_ISDIR(old.st_mode):
+            shutil.rmtree(name, dir_fd=parent)
+        else:
+            os.unlink(name, dir_fd=parent)
+
+
+def _status(name: bytes, parent: int) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _is_whiteout(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def _set_xattr(where: int | bytes, key: bytes, value: bytes) -> None:
+    try:
+        if isinstance(where, int):
+            os.setxattr(where, key, value)
+        else:
+            os.setxattr(where, key, value, follow_symlinks=False)
+    except OSError as error:
+        # Of a kind that this file system, or this type of file, does not keep.
+        if error.errno not in (errno.ENOTSUP, errno.EPERM):
+            raise

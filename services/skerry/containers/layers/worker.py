@@ -1,0 +1,33 @@
+"""`python -m skerry.containers.layers.worker FORM TAR TARGET`: prepares one layer in a process of its own, away from the service's loop.
+
+Prints "entries bytes". Exit status 2 and one line on stderr: the tar is bad; 1: the host refused.
+"""
+
+import sys
+
+from skerry.containers.layers import erofs, unpack
+from skerry.core.errors import InvalidArgument
+
+BAD_TAR = 2
+
+
+def prepare(form: str, tar_path: str, target: str) -> erofs.Summary:
+    """Makes a layer's index file (form "erofs") or fills its directory ("directories")."""
+    return erofs.build(tar_path, target) if form == "erofs" else unpack.unpack(tar_path, target)
+
+
+def main() -> None:
+    """Runs from the command line."""
+    try:
+        summary = prepare(*sys.argv[1:4])
+    except InvalidArgument as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(BAD_TAR) from None
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(1) from None
+    sys.stdout.write(f"{summary.entries} {summary.bytes}\n")
+
+
+if __name__ == "__main__":
+    main()
