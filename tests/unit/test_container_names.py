@@ -30,7 +30,8 @@ def test_proposed_names_are_adjective_noun_and_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("TERM", 15), ("sigkill", 9), ("9", 9), ("SIGRTMIN", 34), ("RTMIN+3", 37), ("RTMAX-1", 63), ("USR1", 10), ("64", 64)]
+    ("text", "number"),
+    [("TERM", 15), ("sigkill", 9), ("9", 9), ("SIGRTMIN", 34), ("RTMIN+3", 37), ("RTMAX-1", 63), ("USR1", 10), ("64", 64)],
 )
 def test_signals(text: str, number: int) -> None:
     assert parse_signal(text) == number
@@ -58,7 +59,10 @@ def test_unknown_signals_are_refused_in_dockers_words(text: str) -> None:
         (pb.ContainerSpec(auto_remove=True, restart_policy=pb.RestartPolicy(name="always")), "can't create 'AutoRemove' container with"),
         (pb.ContainerSpec(mounts=[pb.Mount(type="bind", source="/a", target="x")]), "mount path must be absolute"),
         (pb.ContainerSpec(mounts=[pb.Mount(type="bind", source="/a", target="/")]), "destination can't be '/'"),
-        (pb.ContainerSpec(mounts=[pb.Mount(type="volume", target="/x"), pb.Mount(type="tmpfs", target="/x/")]), "Duplicate mount point: /x"),
+        (
+            pb.ContainerSpec(mounts=[pb.Mount(type="volume", target="/x"), pb.Mount(type="tmpfs", target="/x/")]),
+            "Duplicate mount point: /x",
+        ),
         (pb.ContainerSpec(pid_mode="nonsense"), "invalid PID mode: nonsense"),
     ],
 )
@@ -68,4 +72,7 @@ def test_create_refuses_in_dockers_words(spec: pb.ContainerSpec, text: str) -> N
 
 
 def test_an_ordinary_spec_passes() -> None:
-    assert validate_spec(pb.ContainerSpec(env=["A=b", "C"], restart_policy=pb.RestartPolicy(name="on-failure", maximum_retry_count=3)), 2) == []
+    assert (
+        validate_spec(pb.ContainerSpec(env=["A=b", "C"], restart_policy=pb.RestartPolicy(name="on-failure", maximum_retry_count=3)), 2)
+        == []
+    )

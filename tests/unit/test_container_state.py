@@ -216,9 +216,7 @@ def test_die_and_waits_come_only_when_the_end_is_settled() -> None:
 
 
 def test_a_stop_gives_kill_die_stop_in_this_order() -> None:
-    _, actions = run(
-        at(Phase.RUNNING), s.StopAsked(), s.KillAsked(15, final=True), s.Exited(3, 0, 5 * SECOND), s.Settled(3)
-    )
+    _, actions = run(at(Phase.RUNNING), s.StopAsked(), s.KillAsked(15, final=True), s.Exited(3, 0, 5 * SECOND), s.Settled(3))
     assert emitted(actions) == ["kill", "die", "stop"]
     assert actions[-1] == s.Answer(3, 0)
 
@@ -272,9 +270,7 @@ def test_a_failed_start_by_policy_is_the_end_of_the_run_before() -> None:
 )
 def test_restart_policies(policy: str, code: int, manually: bool, no_restart: bool, count: int, wanted: bool) -> None:
     maximum = 2 if policy == "on-failure" else 0
-    state = at(
-        Phase.RUNNING, policy=Policy(policy, maximum), manually_stopped=manually, no_restart=no_restart, restart_count=count
-    )
+    state = at(Phase.RUNNING, policy=Policy(policy, maximum), manually_stopped=manually, no_restart=no_restart, restart_count=count)
     after, _ = step(state, s.Exited(3, code, 5 * SECOND))
     assert (after.phase is Phase.RESTARTING) == wanted
 

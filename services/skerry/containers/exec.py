@@ -87,7 +87,9 @@ class Exec:
         action = exec_action(verb, self.spec.cmd) if verb != "exec_die" else verb
         await self.container.publish(action, extra)
 
-    async def start(self, opened: execs_pb2.ExecOpen, requests: AsyncIterator[execs_pb2.StartExecRequest]) -> AsyncIterator[execs_pb2.StartExecResponse]:
+    async def start(
+        self, opened: execs_pb2.ExecOpen, requests: AsyncIterator[execs_pb2.StartExecRequest]
+    ) -> AsyncIterator[execs_pb2.StartExecResponse]:
         """Runs it, or joins it again when opened.offset is set; yields opened, then output until its end."""
         again = opened.HasField("offset")
         if not again:

@@ -153,5 +153,7 @@ def _memory(resources: pb.Resources) -> list[str]:
     if memory > 0 and reservation > memory:
         raise InvalidArgument("Minimum memory limit can not be less than memory reservation limit, see usage")
     if resources.oom_kill_disable and memory == 0:
-        return ["OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources."]
+        return [
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources."
+        ]
     return []
