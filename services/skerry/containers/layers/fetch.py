@@ -1,0 +1,139 @@
+"""Gets a layer's tar from an image store: a link to the store's file on the same machine, else its bytes, verified."""
+
+import asyncio
+import errno
+import hashlib
+import os
+import stat
+from typing import TypeAlias
+
+import grpc
+import grpc.aio
+
+from skerry.api.images.v1 import images_pb2, images_pb2_grpc
+from skerry.core.errors import Failed, Unavailable
+from skerry.core.rpc.channel import open_channel, translated
+from skerry.core.rpc.tls import Tls
+
+_ATTEMPTS = 6
+_WRITE = 1 << 20
+_SILENCE = 60.0
+_Call: TypeAlias = "grpc.aio.UnaryStreamCall[images_pb2.FetchLayerRequest, images_pb2.FetchLayerResponse]"
+
+
+async def fetch(address: str, tls: Tls | None, layer: images_pb2.Layer, target: str) -> None:
+    """Makes target the uncompressed tar of layer.
+
+    On the store's machine target is a hard link: the tar stays when the store deletes its blob, and costs nothing while it does not. On
+    another file system it is a copy. Lost connections are taken up where they broke. Raises Unavailable (the store is away), NotFound,
+    Failed (the content is not what its digest says).
+    """
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: ASYNC230 - not a disk
+        boot_id = file.read().strip()
+    download = _Download(target)
+    pause = 0.1
+    try:
+        async with open_channel(address, tls) as channel:
+            stub = images_pb2_grpc.ImagesServiceStub(channel)
+            for attempt in range(1, _ATTEMPTS + 1):
+                request = images_pb2.FetchLayerRequest(diff_id=layer.diff_id, boot_id=boot_id, offset=download.written)
+                try:
+                    path = await _receive(stub.FetchLayer(request), download)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE or attempt == _ATTEMPTS:
+                        raise _known(error, address) from error
+                    await asyncio.sleep(pause)
+                    pause *= 2
+                    continue
+                except TimeoutError:
+                    raise Unavailable(f"the image store at {address} stopped sending layer {layer.diff_id}") from None
+                if path:
+                    await asyncio.to_thread(_adopt, path, layer, target)
+                else:
+                    await asyncio.to_thread(download.finish, layer.diff_id)
+                return
+    finally:
+        download.close()
+
+
+def _known(error: grpc.aio.AioRpcError, address: str) -> Exception:
+    known = translated(error)
+    if known is error and error.code() is grpc.StatusCode.UNAVAILABLE:
+        return Unavailable(f"the image store at {address} is not reachable: {error.details()}")
+    return known
+
+
+async def _receive(call: "_Call", download: "_Download") -> str:
+    """Writes chunks as they come; returns the path when that is the answer."""
+    pending: list[bytes] = []
+    size = 0
+    while True:
+        async with asyncio.timeout(_SILENCE):
+            response = await call.read()
+        if not isinstance(response, images_pb2.FetchLayerResponse):
+            break  # the stream's end
+        if response.WhichOneof("content") == "path":
+            return response.path
+        pending.append(response.chunk)
+        size += len(response.chunk)
+        if size >= _WRITE:
+            await asyncio.to_thread(download.write, b"".join(pending))
+            pending, size = [], 0
+    await asyncio.to_thread(download.write, b"".join(pending))
+    return ""
+
+
+class _Download:
+    """A file that grows and is hashed meanwhile."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._fd = -1
+        self._hash = hashlib.sha256()
+        self.written = 0
+
+    def write(self, data: bytes) -> None:
+        if self._fd < 0:
+            self._fd = os.open(self._target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._hash.update(data)
+        view = memoryview(data)
+        while view:
+            done = os.write(self._fd, view)
+            view = view[done:]
+        self.written += len(data)
+
+    def finish(self, diff_id: str) -> None:
+        """Makes the file durable. Raises Failed when it is not what was asked for."""
+        found = f"sha256:{self._hash.hexdigest()}"
+        if found != diff_id:
+            raise Failed(f"invalid diffID for layer: expected {diff_id!r}, got {found!r}")
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _adopt(path: str, layer: images_pb2.Layer, target: str) -> None:
+    try:
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode) or (layer.size and status.st_size != layer.size):
+            raise Failed(f"the image store's file of layer {layer.diff_id} is damaged: {status.st_size} bytes, {layer.size} expected")
+        # The store wrote the file under its verified digest and never changes it; it is not read again.
+        os.link(path, target, follow_symlinks=False)
+        return
+    except FileNotFoundError:
+        raise Unavailable(f"the image store's file of layer {layer.diff_id} is gone") from None
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            raise
+    copy = _Download(target)
+    try:
+        with open(path, "rb") as file:
+            while data := file.read(_WRITE):
+                copy.write(data)
+        copy.write(b"")
+        copy.finish(layer.diff_id)
+    finally:
+        copy.close()

@@ -1,0 +1,371 @@
+"""The node's layers: prepared once in ROOT/layers, mounted once in RUN/layers, put together to root file systems by overlayfs."""
+
+import asyncio
+import base64
+import os
+import re
+import shutil
+import sys
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from skerry.api.images.v1 import images_pb2
+from skerry.containers.layers import mounts, worker
+from skerry.containers.layers.erofs import Summary
+from skerry.containers.layers.fetch import fetch
+from skerry.core import linux, process
+from skerry.core.errors import Failed, InvalidArgument, NotFound, SkerryError
+from skerry.core.files import sync_directory, write_atomic
+from skerry.core.ids import new_id
+from skerry.core.rpc.tls import Tls
+
+T = TypeVar("T")
+EROFS = "erofs"
+DIRECTORIES = "directories"
+_DIFF_ID = re.compile(r"sha256:([0-9a-f]{64})\Z")
+_PARALLEL = 2
+# A tar up to this size is parsed in a thread: quicker than a process starts (0.09 s), and done in a few milliseconds.
+_THREAD_LIMIT = 4 << 20
+_WORKER_TIMEOUT = 1800.0
+# Mounts without a user that stay: the next container of the same image finds its pages in memory.
+_IDLE_MOUNTS = 64
+_CLONE_FS = 0x200
+_EMPTY = "empty"
+
+
+class LayerInfo(msgspec.Struct, frozen=True):
+    """ROOT/layers/HEX/layer.json, written last: a directory without it is no layer."""
+
+    diff_id: str
+    # erofs: `tar` and `index.erofs` beside this file; directories: `diff/`.
+    form: str
+    # Bytes of the tar, its entries, and of the regular files in it.
+    size: int
+    entries: int
+    bytes: int
+
+
+class Layers:
+    """See `open_layers`. All methods may be called at once and are idempotent."""
+
+    def __init__(self, root: str, run: str, form: str, thread: ThreadPoolExecutor, tls: Tls | None) -> None:
+        # erofs or directories: how layers are prepared from now on. Those prepared in directories before stay usable.
+        self.form = form
+        self._root = os.path.abspath(root)
+        self._run = os.path.abspath(run)
+        self._thread = thread
+        self._tls = tls
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._slots = asyncio.Semaphore(_PARALLEL)
+        self._infos: dict[str, LayerInfo] = {}
+        # Only touched on the mounting thread.
+        self._users: dict[str, set[str]] = {}
+        self._idle: OrderedDict[str, None] = OrderedDict()
+
+    async def ensure(self, layers: Sequence[images_pb2.Layer], image_store: str) -> None:
+        """Makes the layers mountable, fetching from the store only what is not here. Each is prepared once however many ask.
+
+        Raises Unavailable (the store is away), NotFound, InvalidArgument (a layer is no valid tar), Failed.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                for layer in layers:
+                    group.create_task(self._ensure(layer, image_store))
+        except BaseExceptionGroup as group_error:
+            # One reason is enough; the others were cancelled or failed alike.
+            raise group_error.exceptions[0] from None
+
+    async def mount_rootfs(self, directory: str, layers: Sequence[images_pb2.Layer]) -> str:
+        """Mounts the container's root at DIRECTORY/rootfs, with `upper` and `work` beside it, and returns that path.
+
+        Raises NotFound for a layer that was not ensured, Failed when the kernel refuses or there are too many.
+        """
+        return await self._mounting(lambda: self._mount(directory, [_hex(layer.diff_id) for layer in layers]))
+
+    async def unmount_rootfs(self, directory: str) -> None:
+        """Unmounts it; files in `upper` stay. Layers without users are unmounted in time."""
+        await self._mounting(lambda: self._unmount(directory))
+
+    def graph_driver(self, directory: str, layers: Sequence[images_pb2.Layer]) -> dict[str, str]:
+        """Returns what Docker's overlay2 shows in inspect."""
+        data = {"MergedDir": f"{directory}/rootfs", "UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}
+        lower = [self._shown(name) for name in _stack([_hex(layer.diff_id) for layer in layers])]
+        return {"LowerDir": ":".join(lower), **data} if lower else data
+
+    async def sizes(self, directory: str, layers: Sequence[images_pb2.Layer]) -> tuple[int, int]:
+        """Returns bytes written by the container, and those plus its image's, as `ps -s` shows them."""
+        written = await asyncio.to_thread(_tree_size, f"{directory}/upper")
+        infos = [self._infos.get(_hex(layer.diff_id)) for layer in layers]
+        return written, written + sum(info.bytes if info else layer.size for info, layer in zip(infos, layers, strict=True))
+
+    async def reconcile(self, live_directories: set[str]) -> None:
+        """Takes over the mounts of an earlier process of this service: roots of other containers and unused layers are unmounted."""
+        await self._mounting(lambda: self._reconcile({os.path.abspath(each) for each in live_directories}))
+
+    async def prune(self, keep: set[str]) -> int:
+        """Deletes prepared layers whose diff ids are not in keep and that no root uses; returns the bytes of their tars."""
+        freed = 0
+        for name in [name for name, info in self._infos.items() if info.diff_id not in keep]:
+            async with self._lock(name):
+                info = self._infos.get(name)
+                if info is not None and await self._mounting(lambda name=name: self._forget(name)):  # type: ignore[misc]
+                    freed += info.size
+        return freed
+
+    # -- preparing
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        lock = self._locks.get(name)
+        if lock is None:
+            lock = self._locks[name] = asyncio.Lock()
+        return lock
+
+    async def _ensure(self, layer: images_pb2.Layer, image_store: str) -> None:
+        name = _hex(layer.diff_id)
+        async with self._lock(name):
+            info = self._infos.get(name)
+            if info is not None and (info.form == DIRECTORIES or self.form == EROFS):
+                return
+            async with self._slots:
+                await self._prepare(name, layer, image_store)
+
+    async def _prepare(self, name: str, layer: images_pb2.Layer, image_store: str) -> None:
+        fresh = f"{self._root}/.new-{name}-{new_id()[:8]}"
+        os.mkdir(fresh, 0o700)
+        try:
+            try:
+                # Prepared once in the form that this kernel, or a setting, does not take any more: its tar is still here.
+                os.link(f"{self._root}/{name}/tar", f"{fresh}/tar")
+            except FileNotFoundError:
+                await fetch(image_store, self._tls, layer, f"{fresh}/tar")
+            size = os.stat(f"{fresh}/tar").st_size
+            summary = await self._parse(layer.diff_id, fresh, size)
+            info = LayerInfo(layer.diff_id, self.form, size, summary.entries, summary.bytes)
+            await asyncio.to_thread(self._publish, name, fresh, info)
+            self._infos[name] = info
+        finally:
+            await asyncio.to_thread(shutil.rmtree, fresh, ignore_errors=True)
+
+    async def _parse(self, diff_id: str, fresh: str, size: int) -> Summary:
+        target = f"{fresh}/index.erofs" if self.form == EROFS else f"{fresh}/diff"
+        if self.form == DIRECTORIES:
+            os.mkdir(target, 0o755)
+        lament = f"failed to register layer {diff_id}"
+        if size <= _THREAD_LIMIT:
+            try:
+                return await asyncio.to_thread(worker.prepare, self.form, f"{fresh}/tar", target)
+            except InvalidArgument as error:
+                raise InvalidArgument(f"{lament}: {error}") from None
+            except OSError as error:
+                raise Failed(f"{lament}: {error}") from error
+        argv = [sys.executable, "-m", worker.__name__, self.form, f"{fresh}/tar", target]
+        result = await process.run(argv, timeout=_WORKER_TIMEOUT, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+        if result.status != 0:
+            kind = InvalidArgument if result.status == worker.BAD_TAR else Failed
+            raise kind(f"{lament}: {result.last_line()}")
+        entries, size = (int(word) for word in result.stdout.split())
+        return Summary(entries, size)
+
+    def _publish(self, name: str, fresh: str, info: LayerInfo) -> None:
+        if info.form == DIRECTORIES:
+            os.unlink(f"{fresh}/tar")
+        write_atomic(f"{fresh}/layer.json", msgspec.json.encode(info))
+        place = f"{self._root}/{name}"
+        if os.path.exists(place):
+            os.rename(place, f"{self._root}/.old-{name}-{new_id()[:8]}")
+        os.rename(fresh, place)
+        sync_directory(self._root)
+
+    # -- on the mounting thread, whose current directory is RUN/layers
+
+    async def _mounting(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _mount(self, directory: str, names: Sequence[str]) -> str:
+        directory = os.path.abspath(directory)
+        target = f"{directory}/rootfs"
+        stack = _stack(names)
+        try:
+            for name in stack:
+                self._mount_layer(name)
+                self._users.setdefault(name, set()).add(directory)
+                self._idle.pop(name, None)
+            if not os.path.ismount(target):
+                for path, mode in ((f"{directory}/upper", 0o755), (f"{directory}/work", 0o700), (target, 0o700)):
+                    os.makedirs(path, exist_ok=True)
+                    os.chmod(path, mode)
+                lower = [_short(name) for name in stack] or [_EMPTY]
+                mounts.mount_overlay(lower, f"{directory}/upper", f"{directory}/work", target)
+        except OSError as error:
+            self._release(directory)
+            raise Failed(f"error creating overlay mount to {target}: {error.strerror}") from error
+        except SkerryError:
+            self._release(directory)
+            raise
+        return target
+
+    def _mount_layer(self, name: str) -> None:
+        info = self._infos.get(name)
+        if info is None:
+            raise NotFound(f"layer sha256:{name} is not on this node")
+        place, own = _short(name), f"{self._root}/{name}"
+        if info.form == DIRECTORIES:
+            if not os.path.islink(place):
+                os.symlink(f"{own}/diff", place)
+            return
+        os.makedirs(place, mode=0o700, exist_ok=True)
+        if not os.path.ismount(place):
+            try:
+                mounts.mount_layer(f"{own}/index.erofs", f"{own}/tar", place)
+            except OSError as error:
+                raise Failed(f"cannot mount layer {info.diff_id}: {error.strerror}") from error
+
+    def _unmount(self, directory: str) -> None:
+        directory = os.path.abspath(directory)
+        mounts.unmount_all(f"{directory}/rootfs")
+        self._release(directory)
+
+    def _release(self, directory: str) -> None:
+        for name, users in list(self._users.items()):
+            users.discard(directory)
+            if not users:
+                del self._users[name]
+                self._idle[name] = None
+        while len(self._idle) > _IDLE_MOUNTS:
+            self._unmount_layer(self._idle.popitem(last=False)[0])
+
+    def _unmount_layer(self, name: str) -> None:
+        place = _short(name)
+        if os.path.islink(place):
+            os.unlink(place)
+        else:
+            mounts.unmount_all(place)
+            if os.path.isdir(place):
+                os.rmdir(place)
+
+    def _forget(self, name: str) -> bool:
+        if name in self._users:
+            return False
+        self._idle.pop(name, None)
+        self._unmount_layer(name)
+        del self._infos[name]
+        # layer.json first: what remains of a crash here is no layer.
+        os.unlink(f"{self._root}/{name}/layer.json")
+        shutil.rmtree(f"{self._root}/{name}", ignore_errors=True)
+        return True
+
+    def _reconcile(self, live: set[str]) -> None:
+        names = {_short(name): name for name in self._infos}
+        containers = os.path.join(os.path.dirname(self._root), "runtime")
+        for point in mounts.mounted(containers):
+            directory, base = os.path.split(point.path)
+            if point.kind != "overlay" or base != "rootfs" or os.path.dirname(directory) != containers:
+                continue
+            if directory not in live:
+                mounts.unmount_all(point.path)
+                continue
+            lower = next((each.removeprefix("lowerdir=") for each in point.options if each.startswith("lowerdir=")), "")
+            for short in lower.split(":"):
+                if short in names:
+                    self._users.setdefault(names[short], set()).add(directory)
+        for point in mounts.mounted(self._run):
+            name = names.get(os.path.basename(point.path), "")
+            if point.path == self._run or name in self._users:
+                continue
+            mounts.unmount_all(point.path)
+        _sweep(self._root)
+
+    def _shown(self, name: str) -> str:
+        info = self._infos.get(name)
+        return f"{self._root}/{name}/diff" if info is not None and info.form == DIRECTORIES else f"{self._run}/{_short(name)}"
+
+    def load(self) -> None:
+        """Reads what was prepared before. Called once by open_layers."""
+        for name in os.listdir(self._root):
+            try:
+                with open(f"{self._root}/{name}/layer.json", "rb") as file:
+                    info = msgspec.json.decode(file.read(), type=LayerInfo)
+            except (OSError, msgspec.MsgspecError):
+                continue  # not a layer, or not a whole one: prepared anew when it is asked for
+            if info.diff_id == f"sha256:{name}":
+                self._infos[name] = info
+
+
+@asynccontextmanager
+async def open_layers(root: str, run: str, *, form: str = "", tls: Tls | None = None) -> AsyncIterator[Layers]:
+    """Opens the layers in ROOT/layers with their mount points in RUN/layers. Mounts are left in place at the end.
+
+    form "" finds out whether this kernel mounts EROFS from files by doing so; "erofs" and "directories" force one. To be called in the
+    mount namespace that the containers' mounts shall be in. Raises InvalidArgument for another form.
+    """
+    if form not in ("", EROFS, DIRECTORIES):
+        raise InvalidArgument(f"bad layer form {form!r}: known are {EROFS}, {DIRECTORIES}")
+    store, points = os.path.join(root, "layers"), os.path.join(run, "layers")
+    os.makedirs(store, mode=0o700, exist_ok=True)
+    os.makedirs(os.path.join(points, _EMPTY), mode=0o700, exist_ok=True)
+
+    def enter() -> None:
+        # A current directory of its own keeps lower directories' names short: all options of mount(2) must fit in one page.
+        linux.unshare(_CLONE_FS)
+        os.chdir(points)
+
+    thread = ThreadPoolExecutor(1, thread_name_prefix="mounts", initializer=enter)
+    try:
+        loop = asyncio.get_running_loop()
+        if not form:
+            form = EROFS if await loop.run_in_executor(thread, mounts.erofs_works, store) else DIRECTORIES
+        layers = Layers(store, points, form, thread, tls)
+        await loop.run_in_executor(thread, layers.load)
+        yield layers
+    finally:
+        thread.shutdown()
+
+
+def _hex(diff_id: str) -> str:
+    match = _DIFF_ID.match(diff_id)
+    if match is None:
+        raise InvalidArgument(f"invalid layer digest: {diff_id!r}")
+    return match.group(1)
+
+
+def _short(name: str) -> str:
+    """24 characters, 144 bits of the digest: 127 layers fit in one page of mount options."""
+    return base64.urlsafe_b64encode(bytes.fromhex(name))[:24].decode()
+
+
+def _stack(names: Sequence[str]) -> list[str]:
+    """Topmost first. The same layer twice would be refused by overlayfs; all that its lower place holds is hidden by its upper one."""
+    return list(dict.fromkeys(reversed(names)))
+
+
+def _sweep(root: str) -> None:
+    for name in os.listdir(root):
+        if name.startswith((".new-", ".old-", ".probe-")):
+            shutil.rmtree(f"{root}/{name}", ignore_errors=True)
+
+
+def _tree_size(directory: str) -> int:
+    """Sums the sizes of all files, each inode once."""
+    total = 0
+    seen: set[int] = set()
+    pending = [directory]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                        continue
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_ino not in seen:
+                        seen.add(status.st_ino)
+                        total += status.st_size
+        except FileNotFoundError:
+            continue  # removed by the container meanwhile
+    return total
