@@ -35,7 +35,7 @@ def test_a_given_entrypoint_drops_the_images_cmd(spec: pb.ContainerSpec, image: 
 
 @pytest.mark.parametrize("spec", [pb.ContainerSpec(), pb.ContainerSpec(entrypoint=words(""))])
 def test_no_command_at_all_is_refused(spec: pb.ContainerSpec) -> None:
-    with pytest.raises(InvalidArgument, match="^No command specified$"):
+    with pytest.raises(InvalidArgument, match=r"^No command specified$"):
         merge(spec, ImageConfig())
 
 

@@ -10,8 +10,7 @@ from functools import partial
 from skerry.api.containers.v1 import containers_pb2, execs_pb2
 from skerry.api.containers.v1.containers_pb2_grpc import add_ContainersServiceServicer_to_server
 from skerry.api.containers.v1.execs_pb2_grpc import add_ExecsServiceServicer_to_server
-from skerry.containers.container import boot_id
-from skerry.containers.environment import Environment
+from skerry.containers.environment import Environment, read_boot_id
 from skerry.containers.exec_service import ExecsService
 from skerry.containers.execs import Execs
 from skerry.containers.host import host_facts
@@ -68,7 +67,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         environment = Environment(
             root=settings.root,
             node=settings.node or socket.gethostname(),
-            boot_id=boot_id(),
+            boot_id=read_boot_id(),
             quota=settings.quota,
             drain_seconds=settings.drain_output,
             image_store=settings.images or f"unix:{settings.run}/images.sock",

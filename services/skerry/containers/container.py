@@ -52,7 +52,7 @@ class Container:
         self.waiters = Waiters()
         self.monitor: Monitor | None = None
         self.operation = asyncio.Lock()
-        self.execs: dict[str, "Exec"] = {}
+        self.execs: dict[str, Exec] = {}
         # The last run whose stdin a client has: only the first one's end counts for stdin_once.
         self.stdin_claimed_run = 0
         # Grows with each start that failed: who waits for the start's output looks at it.
@@ -124,7 +124,7 @@ class Container:
     def watch_exit(self, monitor: Monitor, run: int) -> None:
         """Follows a process that runs: its end becomes an event."""
         self.monitor = monitor
-        self.environment.tasks.spawn(self._watch_exit(monitor, run), f"exit {self.id[:12]}")
+        _ = self.environment.tasks.spawn(self._watch_exit(monitor, run), f"exit {self.id[:12]}")
 
     async def cleaned_up(self) -> None:
         """Waits until nothing of an ended run is left with the runtime."""
@@ -166,9 +166,9 @@ class Container:
                 case TellNeedsSandbox():
                     self._settlement.needs_sandbox(self.id, record.state.run + 1)
                 case RestartAfter():
-                    self.environment.tasks.spawn(self._restart_after(action.pause_ms / 1000), f"restart {self.id[:12]}")
+                    _ = self.environment.tasks.spawn(self._restart_after(action.pause_ms / 1000), f"restart {self.id[:12]}")
                 case Launch():
-                    self.environment.tasks.spawn(self._relaunch(self), f"launch {self.id[:12]}")
+                    _ = self.environment.tasks.spawn(self._relaunch(self), f"launch {self.id[:12]}")
                 case CleanUp():
                     self.forget_execs()
                     self._cleanup = self.environment.tasks.spawn(self._clean_up(action.final), f"clean up {self.id[:12]}")

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from skerry.containers.host import HostFacts
 from skerry.containers.layers.store import Layers
@@ -55,4 +55,10 @@ class Environment:
         result, error = await asyncio.shield(self.tasks.spawn(body(), name))
         if error is not None:
             raise error
-        return result  # type: ignore[return-value]  # set whenever error is None
+        return cast("T", result)
+
+
+def read_boot_id() -> str:
+    """Returns what identifies this boot of the host."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()

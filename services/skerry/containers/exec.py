@@ -180,7 +180,7 @@ class Exec:
     def watch(self, monitor: Monitor) -> None:
         """Follows the process to its end."""
         self.monitor = monitor
-        self.container.environment.tasks.spawn(self._watch(monitor), f"exec {self.record.id[:12]}")
+        _ = self.container.environment.tasks.spawn(self._watch(monitor), f"exec {self.record.id[:12]}")
 
     async def lost(self) -> None:
         """Records an end that nobody saw."""
@@ -203,7 +203,7 @@ class Exec:
         if os.path.isdir(self.directory):
             await asyncio.to_thread(self.save)
         self._ended.set()
-        self.container.environment.tasks.spawn(self.retire(), f"exec {self.record.id[:12]}")
+        _ = self.container.environment.tasks.spawn(self.retire(), f"exec {self.record.id[:12]}")
 
     async def retire(self) -> None:
         """Removes its files once nobody reads them any more."""

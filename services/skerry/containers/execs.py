@@ -79,7 +79,7 @@ class Execs:
             if found.running:
                 await self._follow(found)
             else:
-                self._node.environment.tasks.spawn(found.retire(), f"exec {record.id[:12]}")
+                _ = self._node.environment.tasks.spawn(found.retire(), f"exec {record.id[:12]}")
 
     async def _follow(self, found: Exec) -> None:
         match await self._node.environment.monitors.adopt(found.directory):

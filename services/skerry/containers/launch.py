@@ -13,9 +13,9 @@ from skerry.containers.merge import command_of
 from skerry.containers.monitors import CreateFailed, Job, Monitor
 from skerry.containers.oci_mounts import DEFAULT_SHM_SIZE
 from skerry.containers.record import Volume
+from skerry.containers.shipper import Target
 from skerry.containers.start_failure import explain
 from skerry.containers.state import Launched, Phase, StartAsked, StartFailed
-from skerry.containers.shipper import Target
 from skerry.core import failpoints, process
 from skerry.core.errors import Conflict, Failed, InvalidArgument, SkerryError
 from skerry.core.files import write_atomic

@@ -8,7 +8,7 @@ import shutil
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.containers.inside import open_inside
 from skerry.containers.layers.mounts import mounted, unmount_all
-from skerry.containers.oci import ResolvedMount
+from skerry.containers.oci_mounts import ResolvedMount
 from skerry.containers.record import Volume
 from skerry.core.errors import Failed, InvalidArgument
 from skerry.core.ids import new_id

@@ -16,7 +16,7 @@ from skerry.containers.environment import Environment
 from skerry.containers.events import container_event
 from skerry.containers.merge import merge
 from skerry.containers.names import check_name, propose_name
-from skerry.containers.record import Layer, Record
+from skerry.containers.record import Layer, Record, Volume
 from skerry.containers.settle import Settlement
 from skerry.containers.state import Answer, Phase, Policy, RemoveAsked, RemoveFailed, Settled, State
 from skerry.containers.store import name_in_use
@@ -214,11 +214,12 @@ class Node:
             await stop.end_now(container)
         if not container.state.settled and not await container.until(lambda state: state.settled, _SETTLE_SECONDS):
             raise Failed(f"the end of container {container.id} was not settled in time")
-        await self.environment.finish(self._remove(container, volumes), f"remove {container.id[:12]}")
+        await container.apply(RemoveAsked())
+        await self.environment.finish(self.finish_removal(container, volumes=volumes), f"remove {container.id[:12]}")
         return container.id
 
-    async def _remove(self, container: Container, volumes: bool) -> None:
-        await container.apply(RemoveAsked())
+    async def finish_removal(self, container: Container, *, volumes: bool) -> None:
+        """Goes on with a removal that was begun. Raises Failed; the container is then dead and may be removed again."""
         async with container.operation:
             try:
                 await failpoints.reached("containers.remove.marked")
@@ -257,7 +258,7 @@ def _empty(directory: str) -> None:
         shutil.rmtree(directory)
 
 
-def _record(request: pb.CreateRequest, spec: pb.ContainerSpec, name: str, resolved: tuple[mounts.Volume, ...]) -> Record:
+def _record(request: pb.CreateRequest, spec: pb.ContainerSpec, name: str, resolved: tuple[Volume, ...]) -> Record:
     policy = Policy(spec.restart_policy.name or "no", spec.restart_policy.maximum_retry_count)
     return Record(
         id=request.id,

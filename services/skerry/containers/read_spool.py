@@ -85,7 +85,8 @@ def stamp(time_ns: int) -> bytes:
 
 
 def _packed(records: list[bytes]) -> Iterator[bytes]:
-    size, part = 0, []
+    size = 0
+    part: list[bytes] = []
     for record in records:
         if part and size + len(record) > _RESPONSE:
             yield b"".join(part)

@@ -39,11 +39,11 @@ async def _one(node: Node, execs: Execs, container: Container) -> None:
             await _undo_start(container)
         case Phase.RESTARTING:
             if _sandbox_is_there(container):
-                node.environment.tasks.spawn(_restart(container), f"restart {container.id[:12]}")
+                _ = node.environment.tasks.spawn(_restart(container), f"restart {container.id[:12]}")
             else:
                 await container.apply(Lost(time.time_ns()))
         case Phase.REMOVING:
-            node.environment.tasks.spawn(node.finish_removal(container), f"remove {container.id[:12]}")
+            _ = node.environment.tasks.spawn(node.finish_removal(container, volumes=False), f"remove {container.id[:12]}")
             return
         case Phase.EXITED | Phase.CREATED | Phase.DEAD:
             await _ended(node, container)

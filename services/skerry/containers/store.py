@@ -24,7 +24,7 @@ class ContainerStore(Protocol):
     """Records and, in the same transactions, events. Each method is one transaction."""
 
     async def add(self, record: Record, events: Sequence[events_pb2.Event] = ()) -> None:
-        """Adds record and appends events. Raises Conflict in Docker's words when its name is taken; adding the same id again does nothing."""
+        """Adds record and appends events. Raises Conflict in Docker's words when its name is taken; the same id again: nothing happens."""
         ...
 
     async def save(self, record: Record, events: Sequence[events_pb2.Event] = ()) -> None:

@@ -46,6 +46,6 @@ def parse(output: str, pids: Collection[int]) -> pb.TopResponse:
     for line in lines[1:]:
         fields = line.split()
         if len(fields) > column and fields[column].isdigit() and int(fields[column]) in pids:
-            columns = fields[: len(titles) - 1] + [" ".join(fields[len(titles) - 1 :])]
+            columns = [*fields[: len(titles) - 1], " ".join(fields[len(titles) - 1 :])]
             response.processes.append(pb.TopProcess(columns=columns))
     return response

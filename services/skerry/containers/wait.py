@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.containers.state import Answer, Phase, State
@@ -63,10 +64,10 @@ async def responses(
 ) -> AsyncIterator[pb.WaitResponse]:
     """Yields Registered, then Exited; ends without Exited when the service stops."""
     future = waiters.register(condition, state, after_run)
-    stop = asyncio.ensure_future(stopping.wait())
+    stop: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
     try:
         yield pb.WaitResponse(registered=pb.Registered(run=state.run))
-        await asyncio.wait({future, stop}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([future, stop], return_when=asyncio.FIRST_COMPLETED)
         if future.done():
             answer = future.result()
             yield pb.WaitResponse(exited=pb.Exited(run=answer.run, exit_code=answer.code, error=answer.error))
