@@ -14,7 +14,7 @@ import msgspec
 
 from skerry.containers.monitor import protocol
 from skerry.core import process
-from skerry.core.errors import Failed, InvalidArgument, Unavailable
+from skerry.core.errors import Conflict, Failed, InvalidArgument, Unavailable
 from skerry.core.files import write_atomic
 
 # What a monitor or keeper may take to answer; the runtime's own time is limited by the monitor.
@@ -181,6 +181,10 @@ class Monitor:
         if not self._lost:
             self._lose()
 
+    async def leave(self) -> None:
+        """Tells a monitor without a living process to leave, whoever else is connected."""
+        await self._send(protocol.request("leave"))
+
     async def greet(self) -> None:
         """Waits for the first report."""
         await self._until(lambda: self._greeted, _ANSWER_SECONDS)
@@ -256,8 +260,9 @@ class Monitors:
     async def launch(self, job: Job) -> Monitor:
         """Starts a monitor for the job's directory and connects to it. Starts a keeper when none answers.
 
-        Raises Failed when the directory has a living monitor already or is missing, Unavailable without a keeper.
+        Raises Conflict when the directory has a living monitor already, Failed when it is missing, Unavailable without a keeper.
         """
+        await self._make_way(job.directory)
         await asyncio.to_thread(_prepare, job)
         answer = await self._ask({"directory": job.directory})
         if "error" in answer:
@@ -283,6 +288,22 @@ class Monitors:
                 await monitor.close()
                 return exit_
         return await asyncio.to_thread(read_exit, directory)
+
+    async def _make_way(self, directory: str) -> None:
+        """Sends an earlier run's monitor away, which may be just leaving. Raises Conflict when its process lives."""
+        deadline = asyncio.get_running_loop().time() + _ANSWER_SECONDS
+        while (connection := await _connect(directory)) is not None:
+            monitor = Monitor(directory, connection)
+            try:
+                await monitor.greet()
+                if monitor.phase not in (protocol.NEW, protocol.EXITED, protocol.FAILED) or asyncio.get_running_loop().time() > deadline:
+                    raise Conflict(f"a monitor lives in {directory} already")
+                await monitor.leave()
+            except Failed:
+                pass  # it left
+            finally:
+                await monitor.close()
+            await asyncio.sleep(0.002)
 
     async def _ask(self, request: dict[str, str]) -> dict[str, Any]:
         connection = await _connected(self._keeper)

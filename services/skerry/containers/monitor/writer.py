@@ -38,11 +38,13 @@ class SpoolWriter:
 
     def frame(self, stream: int, flags: int, payload: bytes) -> bool:
         """Appends a frame. False: the disk is full, see `busy`; the payload is kept."""
+        assert not self.busy
         self._rest = frames.encode(stream, flags, time.time_ns(), self._sequence, payload)
         return self._append(stream)
 
     def splice(self, source: int, length: int, stream: int) -> bool:
         """Appends a frame of the next `length` bytes of a pipe, which must be there. False: the disk is full, see `busy`."""
+        assert not self.busy
         self._rest = frames.header(length, stream, 0, time.time_ns(), self._sequence)
         self._source, self._need = source, length
         return self._append(stream)
@@ -100,7 +102,7 @@ class SpoolWriter:
 
     def _open(self, extra: int) -> None:
         path = f"{self.directory}/{frames.segment_name(self.base)}"
-        # Neither O_APPEND, which splice refuses.
+        # Not O_APPEND, which splice refuses.
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | extra, 0o600)
 
     def _roll(self) -> None:

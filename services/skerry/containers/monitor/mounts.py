@@ -1,0 +1,86 @@
+"""The mount namespace in which containers live on hosts with hybrid cgroups, and the few system calls it takes.
+
+crun refuses a host where /sys/fs/cgroup/unified is mounted beside version 1. Such a host gets a mount namespace without it, pinned
+at RUN/ns/mnt so that a later keeper and the containers service enter the same one. Elsewhere the host's namespace is used.
+"""
+
+import ctypes
+import os
+
+_MS_BIND, _MS_PRIVATE, _MS_SHARED = 0x1000, 1 << 18, 1 << 20
+_MNT_DETACH = 0x2
+_CLONE_NEWNS = 0x00020000
+_PR_SET_CHILD_SUBREAPER = 36
+_UNIFIED = "/sys/fs/cgroup/unified"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+
+
+def _mount(source: str, target: str, flags: int) -> None:
+    _check(_libc.mount(os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(flags), None), target)
+
+
+def become_subreaper() -> None:
+    """Orphaned grandchildren become this process's children. Not inherited by fork."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "subreaper")
+
+
+def own_mount(path: str, flags: int) -> None:
+    """Makes path a mount point with that propagation. Idempotent."""
+    os.makedirs(path, mode=0o711, exist_ok=True)
+    if not os.path.ismount(path):
+        _mount(path, path, _MS_BIND)
+        _mount("none", path, _MS_PRIVATE)
+        if flags != _MS_PRIVATE:
+            _mount("none", path, flags)
+
+
+def prepare(run: str) -> str:
+    """Makes RUN/netns shared, then enters the pinned namespace, or makes and pins it where cgroups are hybrid.
+
+    Returns what it did: "entered", "made" or "host". Wants root and a process of one thread. Raises OSError.
+    """
+    # Before the namespace is copied: what networks binds there later must be seen in it.
+    own_mount(f"{run}/netns", _MS_SHARED)
+    pin = f"{run}/ns/mnt"
+    if _enter(pin):
+        return "entered"
+    if not os.path.ismount(_UNIFIED):
+        return "host"
+    # A namespace can only be pinned on a private mount, from outside of itself.
+    own_mount(f"{run}/ns", _MS_PRIVATE)
+    os.close(os.open(pin, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    outside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.unshare(_CLONE_NEWNS), "unshare")
+        _mount("none", "/sys/fs/cgroup", _MS_PRIVATE)
+        _check(_libc.umount2(os.fsencode(_UNIFIED), _MNT_DETACH), _UNIFIED)
+        inside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _check(_libc.setns(outside, _CLONE_NEWNS), "setns")
+            _mount(f"/proc/self/fd/{inside}", pin, _MS_BIND)
+            _check(_libc.setns(inside, _CLONE_NEWNS), "setns")
+        finally:
+            os.close(inside)
+    finally:
+        os.close(outside)
+    os.chdir("/")
+    return "made"
+
+
+def _enter(pin: str) -> bool:
+    try:
+        fd = os.open(pin, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # An ordinary file is a pin that was never made, or that an unmount left behind.
+        return _libc.setns(fd, _CLONE_NEWNS) == 0
+    finally:
+        os.close(fd)

@@ -1,0 +1,210 @@
+"""Running the OCI runtime's commands, taking the terminal it sends, reaping children."""
+
+import array
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from skerry.containers.monitor import protocol
+from skerry.containers.monitor.loop import IN, Loop
+
+_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+# Python ignores SIGPIPE, the monitor ignores the others; ignored signals stay ignored over exec.
+_DEFAULT_SIGNALS = [signal.SIGPIPE, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+_CONSOLE = "console.sock"
+_CONSOLE_SECONDS = 5.0
+_EXIT_SIZE = 128
+
+
+class Children:
+    """Reaps every child, also those it inherits as a subreaper, and calls reaped(pid, status)."""
+
+    def __init__(self, loop: Loop, reaped: Callable[[int, int], None]) -> None:
+        self._loop = loop
+        self._reaped = reaped
+        self._wake, self._waker = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(self._waker, False)
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        self._before = signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        loop.watch(self._wake, IN, self._look)
+
+    def close(self) -> None:
+        """Gives SIGCHLD back."""
+        self._loop.forget(self._wake)
+        signal.signal(signal.SIGCHLD, self._before)
+        signal.set_wakeup_fd(-1)
+        os.close(self._wake)
+        os.close(self._waker)
+
+    def _look(self, fd: int, _events: int) -> None:
+        try:
+            os.read(fd, 4096)
+        except BlockingIOError:
+            pass
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._reaped(pid, status)
+
+
+class Runtime:
+    """The runtime command under way, one at a time. strays are exits of processes whose id was not known yet."""
+
+    def __init__(self, loop: Loop, job: dict[str, Any]) -> None:
+        self._loop = loop
+        self._job = job
+        self.pid = 0
+        self.strays: dict[int, int] = {}
+        self.terminal = -1
+        self._console: socket.socket | None = None
+        self._stderr = -1
+
+    def create(self, stdin: int, stdout: int, stderr: int) -> None:
+        """Runs create with the process's own stdio."""
+        try:
+            os.unlink(self._job["pid_file"])
+        except FileNotFoundError:
+            pass
+        self._spawn(self._job["create"], stdin, stdout, stderr)
+
+    def create_on_terminal(self) -> None:
+        """Runs create, which sends the terminal to D/console.sock."""
+        directory = os.open(self._job["directory"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._console = listen(directory, _CONSOLE, socket.SOCK_STREAM)
+        finally:
+            os.close(directory)
+        self._with_own_stderr(self._job["create"])
+
+    def start(self) -> None:
+        """Runs start."""
+        self._with_own_stderr(self._job["start"])
+
+    def read_pid(self) -> int:
+        """Reads the id of the process that create made. Raises OSError, ValueError."""
+        with open(self._job["pid_file"]) as file:
+            return int(file.read())
+
+    def take_terminal(self) -> int:
+        """Receives the terminal that the runtime sent. Raises OSError when it did not."""
+        assert self._console is not None
+        self._console.settimeout(_CONSOLE_SECONDS)
+        connection, _ = self._console.accept()
+        with connection:
+            connection.settimeout(_CONSOLE_SECONDS)
+            _, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4))
+        fds = array.array("i")
+        for _, kind, data in ancillary:
+            if kind == socket.SCM_RIGHTS:
+                fds.frombytes(data[:4])
+        if not fds:
+            raise OSError("the runtime sent no terminal")
+        self.terminal = fds[0]
+        os.set_inheritable(self.terminal, False)
+        self.said()
+        self._close_console()
+        return self.terminal
+
+    def said(self) -> str:
+        """Returns the stderr of the command that has just ended."""
+        if self._stderr < 0:
+            return ""
+        fd, self._stderr = self._stderr, -1
+        try:
+            return read_text(fd)
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Gives back terminal and sockets."""
+        if self.terminal >= 0:
+            os.close(self.terminal)
+            self.terminal = -1
+        self.said()
+        self._close_console()
+
+    def _close_console(self) -> None:
+        if self._console is not None:
+            self._console.close()
+            self._console = None
+            try:
+                os.unlink(f"{self._job['directory']}/{_CONSOLE}")
+            except FileNotFoundError:
+                pass
+
+    def _with_own_stderr(self, argv: list[str]) -> None:
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self._stderr, stderr = os.pipe()
+        try:
+            self._spawn(argv, null, null, stderr)
+        finally:
+            os.close(null)
+            os.close(stderr)
+
+    def _spawn(self, argv: list[str], stdin: int, stdout: int, stderr: int) -> None:
+        actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((stdin, stdout, stderr))]
+        try:
+            self.pid = os.posix_spawnp(argv[0], argv, _ENV, file_actions=actions, setsigdef=_DEFAULT_SIGNALS)
+        except OSError as error:
+            os.write(stderr, f"cannot run {argv[0]}: {error.strerror}".encode())
+            # Goes the way of a command that failed, by a child that can always be run.
+            self.pid = os.posix_spawn("/bin/false", ["false"], _ENV)
+        self._loop.after("runtime", protocol.RUNTIME_SECONDS, self._too_slow)
+
+    def _too_slow(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+def listen(directory: int, name: str, kind: int) -> socket.socket:
+    """Listens at name in an open directory, whose path may be longer than a socket's address. Replaces what is there. Raises OSError."""
+    path = f"/proc/self/fd/{directory}/{name}"
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    listener = socket.socket(socket.AF_UNIX, kind)
+    try:
+        listener.bind(path)
+        os.chmod(path, 0o600)
+        listener.listen(16)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def read_text(fd: int) -> str:
+    """Returns what lies ready in a pipe, without waiting for its end."""
+    os.set_blocking(fd, False)
+    parts = []
+    size = 0
+    while size < protocol.ERROR_LIMIT:
+        try:
+            part = os.read(fd, protocol.ERROR_LIMIT)
+        except BlockingIOError:
+            break
+        if not part:
+            break
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts).decode("utf-8", "replace").strip()
+
+
+def write_exit(directory: str, exit_: dict[str, int]) -> None:
+    """Writes directory/exit, whole or not at all. Raises OSError."""
+    temporary = f"{directory}/exit.tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, json.dumps(exit_).encode())
+    finally:
+        os.close(fd)
+    os.rename(temporary, f"{directory}/exit")
