@@ -61,7 +61,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(f"{settings.root}/runtime/containers.db", MIGRATIONS))
-        layers = await stack.enter_async_context(open_layers(settings.root, settings.run, form=settings.layers))
+        layers = await stack.enter_async_context(open_layers(settings.root, settings.run, form=settings.layers, tls=tls_of(settings)))
         shipper = Shipper(tls=tls_of(settings), quota=settings.quota, away_quota=settings.away_quota, disk_share=settings.disk_share)
         await stack.enter_async_context(shipper)
         environment = Environment(
