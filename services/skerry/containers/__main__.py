@@ -3,6 +3,8 @@
 import asyncio
 import os
 import socket
+import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -15,7 +17,7 @@ from skerry.containers.exec_service import ExecsService
 from skerry.containers.execs import Execs
 from skerry.containers.host import host_facts
 from skerry.containers.layers.store import open_layers
-from skerry.containers.monitors import Monitors, ensure_keeper
+from skerry.containers.monitors import Monitors, ensure_keeper, keeper_command
 from skerry.containers.node import Node
 from skerry.containers.reconcile import reconcile
 from skerry.containers.runtime import probe
@@ -23,12 +25,15 @@ from skerry.containers.service import ContainersService
 from skerry.containers.shipper import Shipper
 from skerry.containers.store import MIGRATIONS, SqliteContainerStore
 from skerry.core import lifecycle, linux, log
-from skerry.core.errors import SkerryError
+from skerry.core.errors import Failed, SkerryError
 from skerry.core.journal import Journal
 from skerry.core.lifecycle import Tasks
 from skerry.core.rpc.endpoint import endpoint, tls_of
 from skerry.core.settings import Common, from_env
 from skerry.core.sqlite import open_database
+
+
+_KEEPER_SECONDS = 10
 
 
 class Settings(Common, frozen=True, kw_only=True):
@@ -96,6 +101,22 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         yield await stack.enter_async_context(endpoint(settings, "containers", register, names, stopping))
 
 
+def start_keeper(run: str) -> None:
+    """Sees to it that a keeper answers, without a thread: entering a mount namespace allows only one. Raises Failed."""
+    # It exits at once when there is one already.
+    started = subprocess.run(keeper_command(run, detach=True), capture_output=True, text=True, timeout=30, check=False)
+    deadline = time.monotonic() + _KEEPER_SECONDS
+    while True:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            try:
+                connection.connect(f"{run}/keeper.sock")
+                return
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise Failed(f"the keeper of the containers' monitors does not answer: {error}; {started.stderr.strip()}") from None
+        time.sleep(0.02)
+
+
 def enter_mount_namespace(run: str) -> None:
     """Enters the mount namespace that the keeper pinned, if it did. Only while the process has one thread. Raises OSError."""
     path = f"{run}/ns/mnt"
@@ -114,7 +135,7 @@ def main() -> None:
     try:
         settings = from_env(Settings, "SKERRY_CONTAINERS_")
         log.configure("containers", settings.log_level, settings.log_format)
-        asyncio.run(ensure_keeper(settings.run))
+        start_keeper(settings.run)
     except SkerryError as error:
         raise SystemExit(f"error: {error}") from None
     enter_mount_namespace(settings.run)
