@@ -109,7 +109,10 @@ class Monitor:
 
     @property
     def phase(self) -> str:
-        """new, creating, created, starting, started, exited or failed: how far the monitor is. "created" after adopting: go on with start."""
+        """How far the monitor is: new, creating, created, starting, started, exited or failed.
+
+        "created" after adopting: go on with start.
+        """
         return self._state.phase
 
     @property
@@ -147,7 +150,8 @@ class Monitor:
             piece, view = view[: protocol.STDIN_PIECE], view[protocol.STDIN_PIECE :]
             async with self._order:
                 size = len(piece)
-                await self._until(lambda size=size: self._ended() or self._sent + size - self._taken <= protocol.STDIN_WINDOW, None)
+                goal = self._sent + size - protocol.STDIN_WINDOW
+                await self._until(lambda goal=goal: self._ended() or self._taken >= goal, None)  # type: ignore[misc]
                 if self._ended():
                     return
                 self._sent += size
@@ -254,8 +258,10 @@ class Monitor:
 class Monitors:
     """Launches monitors through the keeper and finds running ones."""
 
-    def __init__(self, keeper_socket: str) -> None:
+    def __init__(self, keeper_socket: str, *, mounts: str = "auto") -> None:
+        """mounts is for a keeper that must be started; see `ensure_keeper`."""
         self._keeper = keeper_socket
+        self._mounts = mounts
 
     async def launch(self, job: Job) -> Monitor:
         """Starts a monitor for the job's directory and connects to it. Starts a keeper when none answers.
@@ -308,7 +314,7 @@ class Monitors:
     async def _ask(self, request: dict[str, str]) -> dict[str, Any]:
         connection = await _connected(self._keeper)
         if connection is None:
-            await ensure_keeper(os.path.dirname(self._keeper))
+            await ensure_keeper(os.path.dirname(self._keeper), mounts=self._mounts)
             connection = await _connected(self._keeper)
         if connection is None:
             raise Unavailable("the keeper of the containers' monitors does not answer")

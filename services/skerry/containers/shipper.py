@@ -149,7 +149,7 @@ class Shipper:
             self._route(container.target.router).drop(container)
 
     async def drained(self, container_id: str, offset: int, timeout: float) -> bool:
-        """Waits until the router has all below the spool offset; False when timeout seconds were not enough. True when nothing is shipped."""
+        """Waits until the router has all below the spool offset; False after timeout seconds. True when nothing is shipped."""
         container = self._containers.get(container_id)
         if container is None:
             return True
@@ -165,7 +165,7 @@ class Shipper:
         route = self._routes.get(address)
         if route is None:
             route = self._routes[address] = _Route(address, self._tls, self)
-            self._tasks.spawn(route.run(), f"ship to {address}")
+            _ = self._tasks.spawn(route.run(), f"ship to {address}")
         return route
 
     def raised_quota(self, directory: str) -> int:

@@ -126,6 +126,9 @@ class SpoolReader:
             if batch is None:
                 if not follow:
                     return
+                if self.offset > self._held:
+                    # The writer may wait for just this at its quota.
+                    self._move_cursor(self.offset)
                 await self._news.wait()
                 continue
             ended = until_run is not None and run >= until_run

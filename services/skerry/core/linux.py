@@ -49,13 +49,27 @@ def setns(fd: int, kind: int = 0) -> None:
     _check(_libc.setns(fd, kind), "setns")
 
 
+def is_mount(path: str) -> bool:
+    """Tells whether path is a mount point. os.path.ismount does not see a directory that is bound onto itself."""
+    wanted = os.path.realpath(path)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            # The kernel writes blanks and backslashes as octal numbers.
+            point = line.split(" ", 5)[4]
+            for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+                point = point.replace(code, character)
+            if point == wanted:
+                return True
+    return False
+
+
 def make_shared(path: str) -> None:
     """Makes path a mount point whose later mounts are seen by namespaces that are copied from now on. Idempotent.
 
     Needed where / is private: a namespace's bind mount made by one service must be seen in the mount namespace of another.
     """
     os.makedirs(path, mode=0o711, exist_ok=True)
-    if not os.path.ismount(path):
+    if not is_mount(path):
         mount(path, path, flags=MS_BIND)
         mount("none", path, flags=MS_PRIVATE)
         mount("none", path, flags=MS_SHARED)

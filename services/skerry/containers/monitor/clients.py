@@ -22,7 +22,7 @@ class _Client:
 
 
 class Clients:
-    """Connections to monitor.sock. do(request) carries out a request; state() is what a new client is told; alone() follows the last one."""
+    """Connections to monitor.sock. do(request) carries a request out; state() is told to each new client; alone() follows the last one."""
 
     def __init__(
         self,

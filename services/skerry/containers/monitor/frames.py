@@ -3,6 +3,7 @@
 Standard library only: this module is loaded into every monitor.
 """
 
+import itertools
 import os
 import struct
 import zlib
@@ -93,7 +94,7 @@ def trim(directory: str, spare: int) -> int:
         return 0
     held = cursors(directory)
     floor = min(held) if held else bases[-1] - spare
-    for base, following in zip(bases, bases[1:], strict=False):
+    for base, following in itertools.pairwise(bases):
         if following > floor:
             return base
         try:

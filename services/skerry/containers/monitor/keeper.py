@@ -32,6 +32,8 @@ def main() -> None:
     """Runs a keeper as the command line says."""
     if not sys.flags.isolated:
         _exec_isolated()
+    # What a careless starter left open would live as long as the containers.
+    os.closerange(3, 1 << 16)
     options = _options(sys.argv[1:])
     run = options["--run"]
     os.makedirs(run, mode=0o711, exist_ok=True)
@@ -269,7 +271,7 @@ def _options(arguments: list[str]) -> dict[str, str]:
 def _exec_isolated() -> None:
     services = os.path.abspath(__file__).removesuffix("/skerry/containers/monitor/keeper.py")
     code = f"import sys; sys.path.insert(0, {services!r}); from skerry.containers.monitor.keeper import main; main()"
-    os.execv(sys.executable, [sys.executable, "-I", "-S", "-E", "-c", code, *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, "-I", "-S", "-E", "-c", code, *sys.argv[1:]])  # noqa: S606 - no shell is wanted
 
 
 def _detach() -> int:

@@ -51,7 +51,7 @@ def read_job(directory: str) -> Job:
         job = json.load(file)
     for name, kind in _FIELDS.items():
         if not isinstance(job, dict) or not isinstance(job.get(name), kind):
-            raise ValueError(f"monitor.json: bad or missing {name}")
+            raise ValueError(f"monitor.json: bad or missing {name}")  # noqa: TRY004 - one class for whatever is wrong with a job
     return dict(job, directory=directory)
 
 

@@ -81,6 +81,6 @@ def _enter(pin: str) -> bool:
         return False
     try:
         # An ordinary file is a pin that was never made, or that an unmount left behind.
-        return _libc.setns(fd, _CLONE_NEWNS) == 0
+        return bool(_libc.setns(fd, _CLONE_NEWNS) == 0)
     finally:
         os.close(fd)

@@ -182,6 +182,7 @@ class Output:
             self._mark(stream)
         if not self._streams:
             self._loop.cancel("output")
+            self.waiting = False
             self._ended()
 
     def _stop(self) -> None:
