@@ -131,9 +131,14 @@ async def _try(runtime: Runtime) -> str:
     with tempfile.TemporaryDirectory(dir=runtime.directory, prefix=".probe-") as bundle:
         os.mkdir(f"{bundle}/rootfs")
         write_atomic(f"{bundle}/config.json", msgspec.json.encode(_probe_config(f"{bundle}/rootfs", identifier)), sync=False)
+        # The created process inherits stdio and would keep pipes open; so it gets a file.
+        argv = ["sh", "-c", 'exec "$@" </dev/null >"$0" 2>&1', f"{bundle}/said", *runtime.create(identifier, bundle, f"{bundle}/pid")]
         try:
-            result = await run(runtime.create(identifier, bundle, f"{bundle}/pid"), timeout=_QUICK, check=False)
-            return "" if result.status == 0 else _said(result) or f"exit status {result.status}"
+            result = await run(argv, timeout=_QUICK, check=False)
+            if result.status == 0:
+                return ""
+            with open(f"{bundle}/said", "rb") as file:  # noqa: ASYNC230 - a few bytes, just written
+                return plain(file.read().decode("utf-8", "replace"))
         except Failed as error:
             return str(error)
         finally:
@@ -156,7 +161,7 @@ def _probe_config(rootfs: str, identifier: str) -> dict[str, Any]:
             "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), granted),
         },
         "root": {"path": rootfs},
-        "mounts": [mount("/proc", "proc", "proc", []), *host],
+        "mounts": [mount("/proc", "proc", "proc", []), mount("/dev", "tmpfs", "tmpfs", ["mode=755"]), *host],
         "linux": {
             "cgroupsPath": f"/skerry/{identifier}",
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},

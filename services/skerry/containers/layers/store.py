@@ -215,6 +215,8 @@ class Layers:
         if info is None:
             raise NotFound(f"layer sha256:{name} is not on this node")
         place, own = _short(name), f"{self._root}/{name}"
+        if os.path.lexists(place) and os.path.islink(place) != (info.form == DIRECTORIES):
+            self._unmount_layer(name)  # left from before it was prepared in the other form
         if info.form == DIRECTORIES:
             if not os.path.islink(place):
                 os.symlink(f"{own}/diff", place)

@@ -1,0 +1,72 @@
+"""What crun 1.8.1 and runc 1.1.5 print, recorded, and what Docker says then."""
+
+import pytest
+
+from skerry.containers.start_failure import explain, plain
+
+CREATE = "failed to create shim task: OCI runtime create failed: "
+START = CREATE + "runc create failed: unable to start container process: "
+EXEC = "OCI runtime exec failed: exec failed: unable to start container process: "
+RUNC = 'time="2026-11-24T11:34:49Z" level=error msg="runc create failed: unable to start container process: '
+
+
+@pytest.mark.parametrize(
+    ("text", "argv0", "code", "message"),
+    [
+        (
+            "executable file `nosuch` not found in $PATH: No such file or directory\n",
+            "nosuch",
+            127,
+            START + 'exec: "nosuch": executable file not found in $PATH: unknown',
+        ),
+        (
+            "2026-11-24T11:33:09.471813Z: executable file `nosuch` not found in $PATH: No such file or directory\n",
+            "nosuch",
+            127,
+            START + 'exec: "nosuch": executable file not found in $PATH: unknown',
+        ),
+        (
+            "executable file `/no/x` not found in $PATH: No such file or directory",
+            "/no/x",
+            127,
+            START + 'exec: "/no/x": stat /no/x: no such file or directory: unknown',
+        ),
+        ("open executable: Permission denied", "/etc/passwd", 126, START + 'exec: "/etc/passwd": permission denied: unknown'),
+        ("open executable: Operation not permitted", "/etc", 126, START + 'exec: "/etc": permission denied: unknown'),
+        ("open executable: Operation not permitted", "", 127, START + 'exec: "": executable file not found in $PATH: unknown'),
+        (
+            "chdir `/nosuch`: No such file or directory",
+            "x",
+            126,
+            START + 'chdir to cwd ("/nosuch") set in config.json failed: no such file or directory: unknown',
+        ),
+        (
+            RUNC + 'exec: \\"nosuch\\": executable file not found in $PATH"',
+            "nosuch",
+            127,
+            START + 'exec: "nosuch": executable file not found in $PATH: unknown',
+        ),
+        (RUNC + 'exec: \\"/etc\\": permission denied"', "/etc", 126, START + 'exec: "/etc": permission denied: unknown'),
+        ("cannot stat `/gone`: No such file or directory", "true", 128, CREATE + "cannot stat `/gone`: No such file or directory: unknown"),
+        ("", "true", 128, CREATE + "the runtime said nothing: unknown"),
+    ],
+)
+def test_failures_get_dockers_words_and_codes(text: str, argv0: str, code: int, message: str) -> None:
+    failure = explain(text, argv0)
+    assert (failure.exit_code, failure.message) == (code, message)
+    assert failure.by_request is (code != 128)
+
+
+def test_a_mount_of_the_wrong_type_gets_dockers_hint() -> None:
+    failure = explain('time="t" level=error msg="runc create failed: error mounting \\"/a\\" to rootfs at \\"/b\\": not a directory"', "x")
+    assert failure.exit_code == 127
+    assert "Are you trying to mount a directory onto a file (or vice-versa)?" in failure.message
+
+
+def test_an_execs_failure_is_told_as_one() -> None:
+    failure = explain("executable file `nosuch` not found in $PATH: No such file or directory", "nosuch", additional=True)
+    assert (failure.exit_code, failure.message) == (127, EXEC + 'exec: "nosuch": executable file not found in $PATH: unknown')
+
+
+def test_what_a_runtime_says_is_bounded() -> None:
+    assert len(plain("x" * 1_000_000)) == 4096
