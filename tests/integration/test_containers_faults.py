@@ -10,7 +10,8 @@ import pytest
 from integration.containers_node import Client, NodeUnderTest, containers_node, eventually, run_exec, streams
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.containers.v1 import execs_pb2
-from skerry.containers import launch, node as node_module
+from skerry.containers import launch
+from skerry.containers import node as node_module
 from skerry.core import failpoints
 from skerry.core.errors import Failed, NotFound
 from skerry.core.ids import new_id
@@ -90,7 +91,9 @@ async def test_the_service_killed_within_create_or_start_cleans_up_when_it_comes
 
 async def test_no_line_is_lost_when_the_service_is_killed_while_a_container_writes() -> None:
     async with containers_node() as node:
-        container_id = await node.create("sh", "-c", "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; [ $((i%10)) = 0 ] && sleep 0.01; done; exit 9")
+        container_id = await node.create(
+            "sh", "-c", "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; [ $((i%10)) = 0 ] && sleep 0.01; done; exit 9"
+        )
         client = Client(node, container_id)
         await client.opened()
         await node.start_container(container_id)

@@ -47,8 +47,12 @@ async def test_output_of_both_streams_reaches_the_client_attached_before_the_sta
     await node.remove(container_id)
 
 
-@pytest.mark.parametrize(("command", "code", "text"), [("nosuchcmd", 127, "executable file not found in $PATH"), ("/etc/plain", 126, "permission denied")])
-async def test_a_command_that_cannot_run_is_an_invalid_argument_with_its_code(node: NodeUnderTest, command: str, code: int, text: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "code", "text"), [("nosuchcmd", 127, "executable file not found in $PATH"), ("/etc/plain", 126, "permission denied")]
+)
+async def test_a_command_that_cannot_run_is_an_invalid_argument_with_its_code(
+    node: NodeUnderTest, command: str, code: int, text: str
+) -> None:
     container_id = await node.create(command)
     client = Client(node, container_id)
     await client.opened()
@@ -120,9 +124,9 @@ async def test_states_forbid_in_dockers_words(node: NodeUnderTest) -> None:
         await node.remove("words", force=False)
     with pytest.raises(Failed, match=f"^Container {container_id} is not paused$"):
         await call(lambda: node.containers.Unpause(pb.UnpauseRequest(id="words")))
-    with pytest.raises(InvalidArgument, match="^Invalid signal: FOO$"):
+    with pytest.raises(InvalidArgument, match=r"^Invalid signal: FOO$"):
         await call(lambda: node.containers.Kill(pb.KillRequest(id="words", signal="FOO")))
-    with pytest.raises(NotFound, match="^No such container: nobody$"):
+    with pytest.raises(NotFound, match=r"^No such container: nobody$"):
         await node.get("nobody")
     await node.remove("words")
     assert node.leftovers(container_id) == []
@@ -133,7 +137,7 @@ async def test_containers_are_found_by_prefix_unless_it_is_ambiguous(node: NodeU
     for each in (one, two):
         await node.create("true", container_id=each)
     assert (await node.get("f00d")).id == one
-    with pytest.raises(InvalidArgument, match="^Multiple IDs found with provided prefix: f00$"):
+    with pytest.raises(InvalidArgument, match=r"^Multiple IDs found with provided prefix: f00$"):
         await node.get("f00")
     for each in (one, two):
         await node.remove(each)
@@ -189,14 +193,14 @@ async def _restarted(node: NodeUnderTest, container_id: str, count: int) -> bool
 
 
 async def test_a_restart_by_hand_runs_again_in_the_same_root(node: NodeUnderTest) -> None:
-    container_id = await node.create("sh", "-c", "cat /kept; echo more >> /kept; sleep 100", name="again")
+    container_id = await node.create("sh", "-c", "echo more >> /kept; cat /kept; sleep 100", name="again")
     await node.start_container(container_id)
     await asyncio.sleep(0.3)
     await call(lambda: node.containers.Stop(pb.StopRequest(id="again", timeout_seconds=0, restarting=True)))
     client = Client(node, container_id)
     await client.opened()
     await node.start_container(container_id, run=2)
-    assert streams(await client.piece() or b"")[0] == b"more\n"
+    assert streams(await client.piece() or b"")[0] == b"more\nmore\n"
     container = await node.get("again", size=True)
     assert container.state.run == 2 and container.size_rw == 10 and container.size_root_fs > 1_000_000
     actions = [event.action for event in await node.events() if event.actor_id == container_id]
@@ -246,9 +250,7 @@ async def test_volumes_start_with_the_images_content_and_anonymous_ones_go(node:
 
 
 async def test_a_missing_bind_source_is_refused_at_create(node: NodeUnderTest) -> None:
-    with pytest.raises(
-        InvalidArgument, match='^invalid mount config for type "bind": bind source path does not exist: /no/such/place$'
-    ):
+    with pytest.raises(InvalidArgument, match=r'^invalid mount config for type "bind": bind source path does not exist: /no/such/place$'):
         await node.create("true", mounts=[pb.Mount(type="bind", source="/no/such/place", target="/x")])
 
 

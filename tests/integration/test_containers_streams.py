@@ -152,9 +152,9 @@ async def _until(client: Client, text: bytes) -> bytes:
 async def test_attaching_to_a_paused_container_is_refused(node: NodeUnderTest) -> None:
     container_id = await _sleeping(node, "frozen")
     await call(lambda: node.containers.Pause(pb.PauseRequest(id="frozen")))
-    with pytest.raises(Conflict, match="^container frozen is paused, unpause the container before attach$"):
+    with pytest.raises(Conflict, match=r"^container frozen is paused, unpause the container before attach$"):
         await call(Client(node, "frozen").opened)
-    with pytest.raises(Conflict, match="^Container frozen is paused, unpause the container before exec$"):
+    with pytest.raises(Conflict, match=r"^Container frozen is paused, unpause the container before exec$"):
         await run_exec(node, "frozen", "true")
     await node.remove(container_id)
 
@@ -227,9 +227,9 @@ async def test_execs_end_with_their_container_and_are_refused_without_one(node: 
     assert code == 137
     with pytest.raises(Conflict, match=f"^Container {container_id} is not running$"):
         await run_exec(node, "exend", "true")
-    with pytest.raises(NotFound, match="^No such exec instance: x$"):
+    with pytest.raises(NotFound, match=r"^No such exec instance: x$"):
         await call(lambda: node.execs.GetExec(execs_pb2.GetExecRequest(id="x")))
-    with pytest.raises(InvalidArgument, match="^No exec command specified$"):
+    with pytest.raises(InvalidArgument, match=r"^No exec command specified$"):
         await node.start_container(container_id, run=2)
         await run_exec(node, "exend")
     await node.remove(container_id)

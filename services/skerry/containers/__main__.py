@@ -32,7 +32,6 @@ from skerry.core.rpc.endpoint import endpoint, tls_of
 from skerry.core.settings import Common, from_env
 from skerry.core.sqlite import open_database
 
-
 _KEEPER_SECONDS = 10
 
 

@@ -96,4 +96,4 @@ async def _close_at_end(container: Container, reader: SpoolReader, run: int, fai
     )
     if not at_once:
         await asyncio.sleep(_END_FRAME_SECONDS)
-    await reader.__aexit__()
+    reader.stop()

@@ -14,7 +14,7 @@ from skerry.api.events.v1 import events_pb2
 from skerry.containers.cgroup import oom_kills
 from skerry.containers.environment import Environment
 from skerry.containers.events import container_event
-from skerry.containers.monitors import Monitor
+from skerry.containers.monitors import Exit, Monitor
 from skerry.containers.oci import cgroup_path
 from skerry.containers.record import Record, container_message
 from skerry.containers.settle import Settlement
@@ -26,6 +26,7 @@ from skerry.containers.state import (
     Event,
     Exited,
     Launch,
+    Lost,
     PauseOver,
     RestartAfter,
     State,
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from skerry.containers.exec import Exec
 
 _log = logging.getLogger(__name__)
+
+# How often, and how far apart, another monitor is looked for when one was lost.
+_FIND_TRIES = 20
+_FIND_SECONDS = 0.1
 
 
 class Container:
@@ -147,10 +152,34 @@ class Container:
         self._changed = asyncio.Event()
 
     async def _watch_exit(self, monitor: Monitor, run: int) -> None:
-        ended = await monitor.wait()
+        while True:
+            try:
+                ended = await monitor.wait()
+                break
+            except Failed as error:
+                # The keeper starts another one in its place.
+                _log.warning("a monitor was lost", extra={"container": self.id, "error": str(error)})
+                await monitor.close()
+                found = await self._find_monitor()
+            if isinstance(found, Monitor):
+                self.monitor = monitor = found
+                continue
+            if found is None:
+                await self.environment.runtime.delete(self.id)
+                await self.apply(Lost(time.time_ns(), sandbox=True))
+                return
+            ended = found
+            break
         await monitor.close()
         oom = oom_kills(cgroup_path(self.id, self.spec.cgroup_parent)) > 0
         await self.apply(Exited(run, ended.code, ended.time_ns or time.time_ns(), oom))
+
+    async def _find_monitor(self) -> Monitor | Exit | None:
+        for _ in range(_FIND_TRIES):
+            if (found := await self.environment.monitors.adopt(self.directory)) is not None:
+                return found
+            await asyncio.sleep(_FIND_SECONDS)
+        return None
 
     async def _carry_out(self, record: Record, events: Sequence[events_pb2.Event], actions: Sequence[Action]) -> None:
         await self.environment.store.save(record, events)

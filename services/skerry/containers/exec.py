@@ -140,7 +140,7 @@ class Exec:
             await asyncio.wait({stop, end}, return_when=asyncio.FIRST_COMPLETED)
             if not stop.done():
                 await asyncio.sleep(10)  # the END frame is there before the exit is told; this is for a killed monitor
-            await reader.__aexit__()
+            reader.stop()
         finally:
             stop.cancel()
             end.cancel()

@@ -44,6 +44,7 @@ async def start(
             ipc_container_id=ipc_namespace_of.id if ipc_namespace_of else "",
             boot_id=container.environment.boot_id,
         )
+        container.execs.clear()
         await run_process(container, pid_namespace_of, ipc_namespace_of)
 
 

@@ -159,7 +159,6 @@ class Node:
     async def start(self, request: pb.StartRequest) -> Container:
         """Starts a run; see launch.start."""
         container = self.find(request.id)
-        container.execs.clear() if not container.state.active else None
         pid = self.find(request.pid_container_id) if request.pid_container_id else None
         ipc = self.find(request.ipc_container_id) if request.ipc_container_id else None
         await self.environment.finish(launch.start(container, request.run, request.sandbox, pid, ipc), f"start {container.id[:12]}")

@@ -9,8 +9,8 @@ from skerry.api.containers.v1.containers_pb2_grpc import ContainersServiceServic
 from skerry.containers import stop, wait
 from skerry.containers.attach import attach
 from skerry.containers.info import info
+from skerry.containers.lines import LineOptions, read_lines
 from skerry.containers.node import Node
-from skerry.containers.read_spool import read_spool
 from skerry.containers.spool import spool_range
 from skerry.containers.top import top
 from skerry.core.errors import Conflict, InvalidArgument
@@ -109,7 +109,19 @@ class ContainersService(ContainersServiceServicer):
         return pb.GetSpoolResponse(end_offset=span.end, first_offset=span.first)
 
     async def ReadSpool(self, request: pb.ReadSpoolRequest, context: Any) -> AsyncIterator[pb.ReadSpoolResponse]:
-        async for data in read_spool(self._node.find(request.id), request):
+        container = self._node.find(request.id)
+        options = LineOptions(
+            stdout=request.stdout,
+            stderr=request.stderr,
+            since_ns=request.since_ns,
+            until_ns=request.until_ns,
+            tail=request.tail if request.HasField("tail") else None,
+            timestamps=request.timestamps,
+            follow=request.follow and container.state.active,
+            multiplexed=request.multiplexed,
+            until_run=container.state.run,
+        )
+        async for data in read_lines(container.spool, options):
             yield pb.ReadSpoolResponse(data=data)
 
     async def Subscribe(self, request: pb.SubscribeRequest, context: Any) -> AsyncIterator[pb.SubscribeResponse]:
