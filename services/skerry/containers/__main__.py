@@ -1,0 +1,145 @@
+"""The container runtime service of one node."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from skerry.api.containers.v1 import containers_pb2, execs_pb2
+from skerry.api.containers.v1.containers_pb2_grpc import add_ContainersServiceServicer_to_server
+from skerry.api.containers.v1.execs_pb2_grpc import add_ExecsServiceServicer_to_server
+from skerry.containers.environment import Environment, read_boot_id
+from skerry.containers.exec_service import ExecsService
+from skerry.containers.execs import Execs
+from skerry.containers.host import host_facts
+from skerry.containers.layers.store import open_layers
+from skerry.containers.monitors import Monitors, ensure_keeper, keeper_command
+from skerry.containers.node import Node
+from skerry.containers.reconcile import reconcile
+from skerry.containers.runtime import probe
+from skerry.containers.service import ContainersService
+from skerry.containers.shipper import Shipper
+from skerry.containers.store import MIGRATIONS, SqliteContainerStore
+from skerry.core import lifecycle, linux, log
+from skerry.core.errors import Failed, SkerryError
+from skerry.core.journal import Journal
+from skerry.core.lifecycle import Tasks
+from skerry.core.rpc.endpoint import endpoint, tls_of
+from skerry.core.settings import Common, from_env
+from skerry.core.sqlite import open_database
+
+_KEEPER_SECONDS = 10
+
+
+class Settings(Common, frozen=True, kw_only=True):
+    """Read from SKERRY_CONTAINERS_*."""
+
+    # Addresses of image store and log router for requests that name none; empty: unix:RUN/<service>.sock.
+    images: str = ""
+    logs: str = ""
+    # Name of this node; empty: the host's name.
+    node: str = ""
+    # crun or runc; empty: the first that works.
+    runtime: str = ""
+    # How layers are mounted: erofs or directories; empty: erofs where the kernel can.
+    layers: str = ""
+    # Bytes that one container's spool may hold, usually and while its router is away.
+    quota: int = 64 << 20
+    away_quota: int = 1 << 30
+    # Share of the disk that all spools together may take while routers are away.
+    disk_share: float = 0.1
+    # Seconds that output pipes are waited for when others still hold them after a container's exit.
+    drain_output: float = 2.0
+
+
+@asynccontextmanager
+async def service(settings: Settings) -> AsyncIterator[str]:
+    """Runs the service; yields its address. Containers go on when it ends."""
+    os.makedirs(f"{settings.root}/runtime", mode=0o711, exist_ok=True)
+    os.makedirs(settings.run, mode=0o711, exist_ok=True)
+    await ensure_keeper(settings.run)
+    stopping = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(f"{settings.root}/runtime/containers.db", MIGRATIONS))
+        layers = await stack.enter_async_context(open_layers(settings.root, settings.run, form=settings.layers, tls=tls_of(settings)))
+        shipper = Shipper(tls=tls_of(settings), quota=settings.quota, away_quota=settings.away_quota, disk_share=settings.disk_share)
+        await stack.enter_async_context(shipper)
+        environment = Environment(
+            root=settings.root,
+            node=settings.node or socket.gethostname(),
+            boot_id=read_boot_id(),
+            quota=settings.quota,
+            drain_seconds=settings.drain_output,
+            image_store=settings.images or f"unix:{settings.run}/images.sock",
+            router=settings.logs or f"unix:{settings.run}/logs.sock",
+            host=host_facts(),
+            runtime=await probe(settings.run, settings.runtime),
+            layers=layers,
+            monitors=Monitors(f"{settings.run}/keeper.sock"),
+            shipper=shipper,
+            store=SqliteContainerStore(database),
+            journal=Journal(database),
+            tasks=await stack.enter_async_context(Tasks()),
+            stopping=stopping,
+        )
+        node = Node(environment)
+        execs = Execs(node)
+        await reconcile(node, execs)
+        register = [
+            partial(add_ContainersServiceServicer_to_server, ContainersService(node)),
+            partial(add_ExecsServiceServicer_to_server, ExecsService(execs)),
+        ]
+        names = [
+            containers_pb2.DESCRIPTOR.services_by_name["ContainersService"].full_name,
+            execs_pb2.DESCRIPTOR.services_by_name["ExecsService"].full_name,
+        ]
+        yield await stack.enter_async_context(endpoint(settings, "containers", register, names, stopping))
+
+
+def start_keeper(run: str) -> None:
+    """Sees to it that a keeper answers, without a thread: entering a mount namespace allows only one. Raises Failed."""
+    # It exits at once when there is one already.
+    started = subprocess.run(keeper_command(run, detach=True), capture_output=True, text=True, timeout=30, check=False)
+    deadline = time.monotonic() + _KEEPER_SECONDS
+    while True:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            try:
+                connection.connect(f"{run}/keeper.sock")
+                return
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise Failed(f"the keeper of the containers' monitors does not answer: {error}; {started.stderr.strip()}") from None
+        time.sleep(0.02)
+
+
+def enter_mount_namespace(run: str) -> None:
+    """Enters the mount namespace that the keeper pinned, if it did. Only while the process has one thread. Raises OSError."""
+    path = f"{run}/ns/mnt"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        linux.setns(fd, linux.CLONE_NEWNS)
+    finally:
+        os.close(fd)
+
+
+def main() -> None:
+    """Reads the settings and runs until SIGTERM."""
+    try:
+        settings = from_env(Settings, "SKERRY_CONTAINERS_")
+        log.configure("containers", settings.log_level, settings.log_format)
+        start_keeper(settings.run)
+    except SkerryError as error:
+        raise SystemExit(f"error: {error}") from None
+    enter_mount_namespace(settings.run)
+    lifecycle.run(service(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Joining a container's streams: output from the spool, input to the monitor."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+from skerry.api.containers.v1 import containers_pb2 as pb
+from skerry.containers import stdin
+from skerry.containers.container import Container
+from skerry.containers.monitors import Monitor
+from skerry.containers.spool import SpoolReader, frame_output, spool_range
+from skerry.containers.state import Phase, State
+from skerry.core.errors import Conflict
+
+# The END frame is written before the exit is told. Should it be missing (monitor and keeper were both killed), streams still end.
+_END_FRAME_SECONDS = 10.0
+_FRAMES_LIMIT = 192 << 10
+
+
+async def attach(
+    container: Container, text: str, opened: pb.AttachOpen, requests: AsyncIterator[pb.AttachRequest]
+) -> AsyncIterator[pb.AttachResponse]:
+    """Yields opened, then output until the run's end, the removal, a failed start, or the end of the service.
+
+    Before a start the client holds the spool back like a durable reader. Raises Conflict for a paused or restarting container.
+    """
+    state = container.state
+    if state.phase is Phase.PAUSED:
+        raise Conflict(f"container {text} is paused, unpause the container before attach")
+    if state.phase is Phase.RESTARTING:
+        raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+    running = state.phase is Phase.RUNNING
+    offset, run = await _place(container, opened, state)
+    hold = "" if running and not opened.HasField("offset") else os.urandom(8).hex()
+    failures = container.failed_starts
+    async with SpoolReader(container.spool, offset, hold=hold) as reader:
+        yield pb.AttachResponse(opened=pb.AttachOpened(tty=container.spec.tty))
+        if not opened.HasField("offset"):
+            await container.publish("attach")
+        helpers = [container.environment.tasks.spawn(_close_at_end(container, reader, run, failures), "attach end")]
+        if opened.stream:
+            pumping = stdin.pump(
+                requests, lambda: _process(container, run, failures), wanted=opened.stdin, closes=_closes(container, opened, run)
+            )
+            helpers.append(container.environment.tasks.spawn(pumping, "attach stdin"))
+        try:
+            batches = reader.batches(follow=opened.stream, until_run=run if opened.stream else None, limit=_FRAMES_LIMIT)
+            async for batch in batches:
+                data = frame_output(batch, tty=container.spec.tty, stdout=opened.stdout, stderr=opened.stderr)
+                if data or batch.gap:
+                    yield pb.AttachResponse(output=pb.Output(data=data, next_offset=batch.end, gap=batch.gap))
+        finally:
+            for helper in helpers:
+                helper.cancel()
+
+
+async def _place(container: Container, opened: pb.AttachOpen, state: State) -> tuple[int | None, int]:
+    """Returns the spool offset to read from (None: its end) and the run whose end ends the stream."""
+    current = state.run if state.active or state.phase is Phase.STARTING else state.run + 1
+    if opened.HasField("offset"):
+        if current > state.run and opened.offset < (await spool_range(container.spool)).end:
+            # What it had joined has ended meanwhile, and the end is still to be read.
+            return opened.offset, state.run
+        return opened.offset, current
+    return (0 if opened.replay else None), current
+
+
+def _closes(container: Container, opened: pb.AttachOpen, run: int) -> bool:
+    """Claims the process's stdin for the first client that brings one: its end is the process's, if it is to close once."""
+    if not opened.stdin or container.stdin_claimed_run >= run:
+        return False
+    container.stdin_claimed_run = run
+    return container.spec.stdin_once
+
+
+async def _process(container: Container, run: int, failures: int) -> Monitor | None:
+    def decided(state: State) -> bool:
+        return state.run > run or _ended(state, run) or state.active or container.failed_starts != failures
+
+    await container.until(decided)
+    return container.monitor if container.state.run == run and container.state.active else None
+
+
+def _ended(state: State, run: int) -> bool:
+    if state.phase in (Phase.REMOVING, Phase.DEAD) or state.run > run:
+        return True
+    return state.run == run and state.phase in (Phase.EXITED, Phase.RESTARTING)
+
+
+async def _close_at_end(container: Container, reader: SpoolReader, run: int, failures: int) -> None:
+    await container.until(lambda state: _ended(state, run) or container.failed_starts != failures)
+    at_once = (
+        container.environment.stopping.is_set()
+        or container.failed_starts != failures
+        or container.state.phase in (Phase.REMOVING, Phase.DEAD)
+    )
+    if not at_once:
+        await asyncio.sleep(_END_FRAME_SECONDS)
+    reader.stop()

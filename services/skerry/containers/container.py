@@ -1,0 +1,234 @@
+"""One live container: its record, the process behind it, and those who wait for it."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from skerry.api.containers.v1 import containers_pb2 as pb
+from skerry.api.events.v1 import events_pb2
+from skerry.containers.cgroup import oom_kills
+from skerry.containers.environment import Environment
+from skerry.containers.events import container_event
+from skerry.containers.monitors import Exit, Monitor
+from skerry.containers.oci import cgroup_path
+from skerry.containers.record import Record, container_message
+from skerry.containers.settle import Settlement
+from skerry.containers.state import (
+    Action,
+    Answer,
+    CleanUp,
+    Emit,
+    Event,
+    Exited,
+    Launch,
+    Lost,
+    PauseOver,
+    RestartAfter,
+    State,
+    TellEnded,
+    TellNeedsSandbox,
+    step,
+)
+from skerry.containers.wait import Waiters
+from skerry.core.errors import Failed
+
+if TYPE_CHECKING:
+    from skerry.containers.exec import Exec
+
+_log = logging.getLogger(__name__)
+
+# How often, and how far apart, another monitor is looked for when one was lost.
+_FIND_TRIES = 20
+_FIND_SECONDS = 0.1
+
+
+class Container:
+    """Applies events to the record and carries out what follows. One operation that starts or removes it at a time: `operation`."""
+
+    def __init__(self, environment: Environment, settlement: Settlement, record: Record, relaunch: "Relaunch") -> None:
+        self.environment = environment
+        self.record = record
+        self.spec = record.spec_message()
+        self.waiters = Waiters()
+        self.monitor: Monitor | None = None
+        self.operation = asyncio.Lock()
+        self.execs: dict[str, Exec] = {}
+        # The last run whose stdin a client has: only the first one's end counts for stdin_once.
+        self.stdin_claimed_run = 0
+        # Grows with each start that failed: who waits for the start's output looks at it.
+        self.failed_starts = 0
+        self._settlement = settlement
+        self._relaunch = relaunch
+        self._changed = asyncio.Event()
+        self._cleanup: asyncio.Task[None] | None = None
+
+    @property
+    def id(self) -> str:
+        """The full id."""
+        return self.record.id
+
+    @property
+    def state(self) -> State:
+        """What it is doing now."""
+        return self.record.state
+
+    @property
+    def directory(self) -> str:
+        """Where its own files lie."""
+        return self.environment.directory(self.record.id)
+
+    @property
+    def spool(self) -> str:
+        """Directory of its output."""
+        return f"{self.directory}/spool"
+
+    def message(self) -> pb.Container:
+        """Returns the wire's view."""
+        graph = self.environment.layers.graph_driver(self.directory, self.record.layer_messages())
+        return container_message(self.record, graph, list(self.execs))
+
+    async def apply(self, event: Event, **changes: object) -> None:
+        """Takes event into the record (with other changed fields), stores it and carries out what follows, even if the caller goes.
+
+        Raises what `step` raises; then nothing has changed.
+        """
+        state, actions = step(self.record.state, event)
+        self.record = msgspec.structs.replace(self.record, state=state, **changes)
+        events = [container_event(self.record, action.action, action.attributes) for action in actions if isinstance(action, Emit)]
+        self._notify()
+        await self.environment.finish(self._carry_out(self.record, events, actions), f"apply {self.id[:12]}")
+
+    async def publish(self, action: str, attributes: dict[str, str] | None = None) -> None:
+        """Publishes an event that changes nothing in the record."""
+        await self.environment.journal.publish(container_event(self.record, action, attributes))
+
+    async def until(self, condition: Callable[[State], bool], timeout: float | None = None) -> bool:
+        """Waits until the state fulfils condition; False when timeout seconds passed or the service stops."""
+        stop = asyncio.ensure_future(self.environment.stopping.wait())
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else loop.time() + timeout
+        try:
+            while not condition(self.record.state):
+                left = None if deadline is None else deadline - loop.time()
+                if stop.done() or (left is not None and left <= 0):
+                    return False
+                change = asyncio.ensure_future(self._changed.wait())
+                try:
+                    await asyncio.wait({change, stop}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    change.cancel()
+            return True
+        finally:
+            stop.cancel()
+
+    def watch_exit(self, monitor: Monitor, run: int) -> None:
+        """Follows a process that runs: its end becomes an event."""
+        self.monitor = monitor
+        _ = self.environment.tasks.spawn(self._watch_exit(monitor, run), f"exit {self.id[:12]}")
+
+    async def cleaned_up(self) -> None:
+        """Waits until nothing of an ended run is left with the runtime."""
+        if self._cleanup is not None:
+            await asyncio.shield(self._cleanup)
+
+    async def signal(self, number: int) -> None:
+        """Sends a signal to the process. One that has ended is no error. Raises Failed."""
+        # Without a pid namespace of its own, the first process's death does not end the others.
+        every = bool(self.spec.pid_mode) and number == signal.SIGKILL
+        await self.environment.runtime.kill(self.id, number, every=every)
+
+    def forget_execs(self) -> None:
+        """Ends the records of execs: the container's end was theirs."""
+        for each in self.execs.values():
+            each.container_ended()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _watch_exit(self, monitor: Monitor, run: int) -> None:
+        while True:
+            try:
+                ended = await monitor.wait()
+                break
+            except Failed as error:
+                # The keeper starts another one in its place.
+                _log.warning("a monitor was lost", extra={"container": self.id, "error": str(error)})
+                await monitor.close()
+                found = await self._find_monitor()
+            if isinstance(found, Monitor):
+                self.monitor = monitor = found
+                continue
+            if found is None:
+                await self.environment.runtime.delete(self.id)
+                await self.apply(Lost(time.time_ns(), sandbox=True))
+                return
+            ended = found
+            break
+        await monitor.close()
+        oom = oom_kills(cgroup_path(self.id, self.spec.cgroup_parent)) > 0
+        await self.apply(Exited(run, ended.code, ended.time_ns or time.time_ns(), oom))
+
+    async def _find_monitor(self) -> Monitor | Exit | None:
+        for _ in range(_FIND_TRIES):
+            if (found := await self.environment.monitors.adopt(self.directory)) is not None:
+                return found
+            await asyncio.sleep(_FIND_SECONDS)
+        return None
+
+    async def _carry_out(self, record: Record, events: Sequence[events_pb2.Event], actions: Sequence[Action]) -> None:
+        await self.environment.store.save(record, events)
+        for event in events:
+            self.environment.journal.published(event)
+        for action in actions:
+            match action:
+                case Answer():
+                    self.waiters.answer(action)
+                    self._settlement.settled(self.id, action.run)
+                case TellEnded():
+                    self._tell_ended(action)
+                case TellNeedsSandbox():
+                    self._settlement.needs_sandbox(self.id, record.state.run + 1)
+                case RestartAfter():
+                    _ = self.environment.tasks.spawn(self._restart_after(action.pause_ms / 1000), f"restart {self.id[:12]}")
+                case Launch():
+                    _ = self.environment.tasks.spawn(self._relaunch(self), f"launch {self.id[:12]}")
+                case CleanUp():
+                    self.forget_execs()
+                    self._cleanup = self.environment.tasks.spawn(self._clean_up(action.final), f"clean up {self.id[:12]}")
+                case Emit():
+                    pass  # published above
+
+    def _tell_ended(self, action: TellEnded) -> None:
+        self._settlement.ended(self.ended_message(action.run))
+
+    def ended_message(self, run: int) -> pb.Ended:
+        """Returns what control planes are told of the end of that run."""
+        state = self.record.state
+        remove = self.spec.auto_remove and not state.restarting_by_hand
+        return pb.Ended(id=self.id, run=run, exit_code=state.exit_code, auto_remove=remove)
+
+    async def _restart_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        async with self.operation:
+            await self.cleaned_up()
+            await self.apply(PauseOver())
+
+    async def _clean_up(self, final: bool) -> None:
+        previous, self.monitor = self.monitor, None
+        try:
+            await self.environment.runtime.delete(self.id)
+        except Failed as error:
+            _log.warning("the runtime did not delete an ended container", extra={"container": self.id, "error": str(error)})
+        if previous is not None:
+            await previous.close()
+        if final:
+            await self.environment.layers.unmount_rootfs(self.directory)
+
+
+Relaunch = Callable[[Container], Coroutine[Any, Any, None]]

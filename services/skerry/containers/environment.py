@@ -1,0 +1,64 @@
+"""What every container of the node works with, made once in __main__."""
+
+import asyncio
+import dataclasses
+from collections.abc import Coroutine
+from typing import Any, TypeVar, cast
+
+from skerry.containers.host import HostFacts
+from skerry.containers.layers.store import Layers
+from skerry.containers.monitors import Monitors
+from skerry.containers.runtime import Runtime
+from skerry.containers.shipper import Shipper
+from skerry.containers.store import ContainerStore
+from skerry.core.errors import SkerryError
+from skerry.core.journal import Journal
+from skerry.core.lifecycle import Tasks
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The parts of a running node, and its settings."""
+
+    root: str
+    node: str
+    boot_id: str
+    quota: int
+    drain_seconds: float
+    image_store: str
+    router: str
+    host: HostFacts
+    runtime: Runtime
+    layers: Layers
+    monitors: Monitors
+    shipper: Shipper
+    store: ContainerStore
+    journal: Journal
+    tasks: Tasks
+    stopping: asyncio.Event
+
+    def directory(self, container_id: str) -> str:
+        """Returns where a container's own files lie."""
+        return f"{self.root}/runtime/{container_id}"
+
+    async def finish(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """Runs work to its end even when the caller goes away meanwhile; what it raises rises here."""
+
+        async def body() -> tuple[T | None, SkerryError | None]:
+            try:
+                return await work, None
+            except SkerryError as error:
+                return None, error
+
+        result, error = await asyncio.shield(self.tasks.spawn(body(), name))
+        if error is not None:
+            raise error
+        return cast("T", result)
+
+
+def read_boot_id() -> str:
+    """Returns what identifies this boot of the host."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()

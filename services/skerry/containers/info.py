@@ -1,0 +1,94 @@
+"""What the node is: for `docker info`."""
+
+import os
+import platform
+
+from skerry.api.containers.v1 import containers_pb2 as pb
+from skerry.containers.environment import Environment
+from skerry.containers.node import Node
+from skerry.containers.state import Phase
+
+
+def info(node: Node) -> pb.InfoResponse:
+    """Describes node and host. Blocks for a few small files."""
+    environment = node.environment
+    host = environment.host
+    phases = [container.state.phase for container in node]
+    system, version = _operating_system()
+    running = sum(phase in (Phase.RUNNING, Phase.RESTARTING) for phase in phases)
+    response = pb.InfoResponse(
+        node=environment.node,
+        containers=len(phases),
+        running=running,
+        paused=phases.count(Phase.PAUSED),
+        stopped=len(phases) - running - phases.count(Phase.PAUSED),
+        kernel_version=platform.release(),
+        operating_system=system,
+        os_version=version,
+        architecture=platform.machine(),
+        cpus=os.cpu_count() or 1,
+        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        cgroup_version=str(host.cgroup_version),
+        cgroup_driver="cgroupfs",
+        default_runtime=environment.runtime.name,
+        runtimes={environment.runtime.name: environment.runtime.path},
+        runtime_commit=environment.runtime.version,
+        storage_driver="overlay2",
+        storage_status={"Backing Filesystem": _backing_filesystem(environment), "Layer Form": environment.layers.form},
+        security_options=["name=seccomp,profile=default"] + (["name=apparmor"] if host.apparmor else []),
+        root_dir=environment.root,
+        init_binary=os.path.basename(host.init),
+    )
+    _limits(response, host.cgroup_version)
+    return response
+
+
+def _operating_system() -> tuple[str, str]:
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return platform.system(), ""
+    return release.get("PRETTY_NAME", platform.system()), release.get("VERSION_ID", "")
+
+
+def _backing_filesystem(environment: Environment) -> str:
+    best, kind = "", "unknown"
+    root = os.path.realpath(environment.root)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            fields, _, rest = line.partition(" - ")
+            point = fields.split()[4]
+            if len(point) >= len(best) and (root == point or root.startswith(point.rstrip("/") + "/")):
+                best, kind = point, rest.split()[0]
+    return "extfs" if kind.startswith("ext") else kind  # Docker's name for ext2 to ext4
+
+
+def _limits(response: pb.InfoResponse, version: int) -> None:
+    if version == 2:
+        try:
+            with open("/sys/fs/cgroup/cgroup.controllers", encoding="ascii") as file:
+                controllers = set(file.read().split())
+        except OSError:
+            controllers = set()
+        response.memory_limit = response.swap_limit = "memory" in controllers
+        response.cpu_cfs = response.cpu_shares = "cpu" in controllers
+        response.cpuset, response.pids_limit = "cpuset" in controllers, "pids" in controllers
+    else:
+        base = "/sys/fs/cgroup"
+        response.memory_limit = os.path.exists(f"{base}/memory/memory.limit_in_bytes")
+        response.swap_limit = os.path.exists(f"{base}/memory/memory.memsw.limit_in_bytes")
+        response.oom_kill_disable = os.path.exists(f"{base}/memory/memory.oom_control")
+        response.cpu_cfs = os.path.exists(f"{base}/cpu/cpu.cfs_quota_us")
+        response.cpu_shares = os.path.exists(f"{base}/cpu/cpu.shares")
+        response.cpuset = os.path.exists(f"{base}/cpuset/cpuset.cpus")
+        response.pids_limit = os.path.isdir(f"{base}/pids")
+    for present, what in (
+        (response.memory_limit, "memory limit"),
+        (response.swap_limit, "swap limit"),
+        (response.cpu_cfs, "cpu cfs quota"),
+        (response.cpu_shares, "cpu shares"),
+        (response.cpuset, "cpuset"),
+        (response.pids_limit, "pids limit"),
+    ):
+        if not present:
+            response.warnings.append(f"WARNING: No {what} support")

@@ -1,0 +1,196 @@
+"""One start: from a record and a sandbox to a running process, each step undone when a later one fails."""
+
+import asyncio
+import os
+import time
+
+from skerry.api.networks.v1 import networks_pb2
+from skerry.containers import devices, mounts, oci, users
+from skerry.containers.container import Container
+from skerry.containers.inside import make_directories
+from skerry.containers.layers.mounts import mount_shm
+from skerry.containers.merge import command_of
+from skerry.containers.monitors import CreateFailed, Job, Monitor
+from skerry.containers.oci_mounts import DEFAULT_SHM_SIZE
+from skerry.containers.record import Volume
+from skerry.containers.shipper import Target
+from skerry.containers.start_failure import explain
+from skerry.containers.state import Launched, Phase, StartAsked, StartFailed
+from skerry.core import failpoints, process
+from skerry.core.errors import Conflict, Failed, InvalidArgument, SkerryError
+from skerry.core.files import write_atomic
+
+failpoints.declare("containers.start", "recorded", "mounted", "prepared", "launched", "created", "started")
+
+_CANNOT_START = 128
+
+
+async def start(
+    container: Container, run: int, sandbox: networks_pb2.Sandbox, pid_namespace_of: Container | None, ipc_namespace_of: Container | None
+) -> None:
+    """Starts that run. A repeated call for a run that already happened returns as the first did.
+
+    Raises NotModified, Conflict, InvalidArgument (the command cannot be executed, among others), Failed.
+    """
+    async with container.operation:
+        state = container.state
+        if run and run == state.run and (state.active or state.phase is Phase.EXITED):
+            return
+        await container.cleaned_up()
+        await container.apply(
+            StartAsked(run),
+            sandbox=sandbox.SerializeToString(),
+            pid_container_id=pid_namespace_of.id if pid_namespace_of else "",
+            ipc_container_id=ipc_namespace_of.id if ipc_namespace_of else "",
+            boot_id=container.environment.boot_id,
+        )
+        container.execs.clear()
+        await run_process(container, pid_namespace_of, ipc_namespace_of)
+
+
+async def run_process(container: Container, pid_namespace_of: Container | None, ipc_namespace_of: Container | None) -> None:
+    """Brings the process up for a record that is `starting`. On failure nothing is left of it, and the record says why."""
+    run = container.state.run
+    try:
+        monitor, pid = await _bring_up(container, run, pid_namespace_of, ipc_namespace_of)
+    except BaseException as error:
+        failure = _failure(container, error)
+        container.failed_starts += 1
+        await container.apply(StartFailed(failure[0], str(failure[1]), time.time_ns()))
+        await container.cleaned_up()
+        if isinstance(error, (SkerryError, CreateFailed, OSError)):
+            raise failure[1] from error
+        raise
+    # Whoever waits for the running process wants to write to it.
+    container.monitor = monitor
+    await container.apply(Launched(pid, time.time_ns()))
+    container.watch_exit(monitor, run)
+
+
+def _failure(container: Container, error: BaseException) -> tuple[int, SkerryError]:
+    if isinstance(error, CreateFailed):
+        explained = explain(error.text, command_of(container.spec)[0])
+        return explained.exit_code, (InvalidArgument if explained.by_request else Failed)(explained.message)
+    if isinstance(error, SkerryError):
+        return _CANNOT_START, error
+    return _CANNOT_START, Failed(str(error) or type(error).__name__)
+
+
+async def _bring_up(
+    container: Container, run: int, pid_namespace_of: Container | None, ipc_namespace_of: Container | None
+) -> tuple[Monitor, int]:
+    environment, record, spec = container.environment, container.record, container.spec
+    await failpoints.reached("containers.start.recorded")
+    rootfs = await environment.layers.mount_rootfs(container.directory, record.layer_messages())
+    await failpoints.reached("containers.start.mounted")
+    pid_namespace, ipc_namespace = _namespace(pid_namespace_of, "pid"), _namespace(ipc_namespace_of, "ipc")
+    created = frozenset(mount.target for mount in spec.mounts if mount.type == "bind" and mount.create_source)
+    empty = await asyncio.to_thread(mounts.make_sources, record.mounts, created) if record.mounts else []
+    for volume in empty:
+        await _copy_up(rootfs, volume)
+    shm_path = f"{ipc_namespace_of.directory}/shm" if ipc_namespace_of else ""
+    await asyncio.to_thread(_prepare, container, rootfs, (pid_namespace, ipc_namespace, shm_path))
+    await failpoints.reached("containers.start.prepared")
+    # Before the process: from now on its output is held for the router.
+    await environment.shipper.add(ship_target(container, run))
+    monitor = await environment.monitors.launch(_job(container, run))
+    try:
+        await failpoints.reached("containers.start.launched")
+        pid = await monitor.create()
+        await failpoints.reached("containers.start.created")
+        await monitor.start()
+        await failpoints.reached("containers.start.started")
+    except BaseException:
+        # The runtime's delete, run by the clean-up, ends the process; the monitor ends with it.
+        container.monitor = monitor
+        raise
+    return monitor, pid
+
+
+def _namespace(other: Container | None, kind: str) -> str:
+    if other is None:
+        return ""
+    if other.state.phase is not Phase.RUNNING:
+        raise Conflict(f"cannot join {kind.upper()} of a non running container: {other.id}")
+    return f"/proc/{other.state.pid}/ns/{kind}"
+
+
+async def _copy_up(rootfs: str, volume: Volume) -> None:
+    fd = await asyncio.to_thread(mounts.image_content, rootfs, volume.target)
+    if fd is None:
+        return
+    try:
+        await process.run(["cp", "-a", f"/proc/{os.getpid()}/fd/{fd}/.", volume.source], timeout=600)
+    finally:
+        os.close(fd)
+
+
+def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]) -> None:
+    record, spec, host = container.record, container.spec, container.environment.host
+    pid_namespace, ipc_namespace, shm_path = namespaces
+    if spec.ipc_mode == "shareable":
+        shm_path = f"{container.directory}/shm"
+        mount_shm(shm_path, spec.shm_size or DEFAULT_SHM_SIZE)
+    user = users.resolve(rootfs, spec.user, list(spec.group_add))
+    if spec.working_dir:
+        make_directories(rootfs, spec.working_dir)
+    document = oci.build(
+        oci.SpecInputs(
+            id=record.id,
+            spec=spec,
+            rootfs=rootfs,
+            args=command_of(spec),
+            env=list(spec.env),
+            user=user,
+            sandbox=record.sandbox_message(),
+            host=host,
+            mounts=mounts.resolved(record.mounts),
+            devices=devices.resolve(spec.devices, privileged=spec.privileged),
+            pid_namespace=pid_namespace,
+            ipc_namespace=ipc_namespace,
+            shm_path=shm_path,
+        )
+    )
+    write_atomic(f"{container.directory}/config.json", document, sync=False)
+
+
+def _job(container: Container, run: int) -> Job:
+    environment, spec, directory = container.environment, container.spec, container.directory
+    pid_file = f"{directory}/pid"
+    console = f"{directory}/console.sock" if spec.tty else None
+    return Job(
+        directory=directory,
+        create=environment.runtime.create(container.id, directory, pid_file, console),
+        start=environment.runtime.start(container.id),
+        pid_file=pid_file,
+        tty=spec.tty,
+        stdin=spec.open_stdin,
+        spool=container.spool,
+        run=run,
+        quota=environment.quota,
+        blocking=container.record.log_message().options.get("mode", "blocking") != "non-blocking",
+        rows=spec.console_height,
+        columns=spec.console_width,
+        end_frame=True,
+        drain_seconds=environment.drain_seconds,
+    )
+
+
+def ship_target(container: Container, run: int) -> Target:
+    """Returns what the log router is told of a container, for the run that is about to begin or the last one."""
+    record, spec, log = container.record, container.spec, container.record.log_message()
+    return Target(
+        container_id=container.id,
+        spool=container.spool,
+        router=log.router or container.environment.router,
+        run=run,
+        driver=log.driver or "none",
+        options=dict(log.options),
+        container_name=record.name,
+        image_id=record.image_id,
+        image_name=record.image_name,
+        command=" ".join(command_of(spec)),
+        labels=dict(spec.labels),
+        env=list(spec.env),
+        created_ns=record.created_ns,
+    )

@@ -1,0 +1,117 @@
+"""At the service's start: records and kernel are brought together. Nothing that runs is disturbed; nothing half-made stays."""
+
+import asyncio
+import logging
+import os
+import shutil
+import time
+
+from skerry.containers import mounts
+from skerry.containers.container import Container
+from skerry.containers.execs import Execs
+from skerry.containers.launch import ship_target
+from skerry.containers.monitors import Exit, Monitor
+from skerry.containers.node import Node
+from skerry.containers.spool import release_holds
+from skerry.containers.state import Booted, Exited, Lost, PauseOver, Phase
+from skerry.core.errors import Failed
+from skerry.core.ids import is_id
+
+_log = logging.getLogger(__name__)
+
+
+async def reconcile(node: Node, execs: Execs) -> None:
+    """Adopts what runs, records what ended meanwhile, undoes half-made creates and starts, goes on with removals."""
+    environment = node.environment
+    containers = [node.adopt(record) for record in await environment.store.all()]
+    await _remove_strangers(node)
+    await asyncio.gather(*(_one(node, execs, container) for container in containers))
+    live = {container.directory for container in containers if container.state.active or container.state.phase is Phase.STARTING}
+    await environment.layers.reconcile(live)
+
+
+async def _one(node: Node, execs: Execs, container: Container) -> None:
+    await asyncio.to_thread(release_holds, container.spool)
+    match container.state.phase:
+        case Phase.RUNNING | Phase.PAUSED:
+            await _running(container)
+        case Phase.STARTING:
+            await _undo_start(container)
+        case Phase.RESTARTING:
+            if _sandbox_is_there(container):
+                _ = node.environment.tasks.spawn(_restart(container), f"restart {container.id[:12]}")
+            else:
+                await container.apply(Lost(time.time_ns()))
+        case Phase.REMOVING:
+            _ = node.environment.tasks.spawn(node.finish_removal(container, volumes=False), f"remove {container.id[:12]}")
+            return
+        case Phase.EXITED | Phase.CREATED | Phase.DEAD:
+            await _ended(node, container)
+    await execs.adopt(container)
+    if container.state.run:
+        await node.environment.shipper.add(ship_target(container, container.state.run))
+
+
+async def _running(container: Container) -> None:
+    environment, run = container.environment, container.state.run
+    match await environment.monitors.adopt(container.directory):
+        case Monitor() as monitor:
+            container.watch_exit(monitor, run)
+        case Exit(code=code, time_ns=time_ns, run=ended) if ended == run:
+            await container.apply(Exited(run, code, time_ns))
+        case _:
+            _log.warning("nobody saw how a container ended", extra={"container": container.id})
+            await environment.runtime.delete(container.id)
+            await container.apply(Lost(time.time_ns(), sandbox=_sandbox_is_there(container)))
+
+
+async def _undo_start(container: Container) -> None:
+    """A start that no caller got an answer for: the caller asks again."""
+    if isinstance(monitor := await container.environment.monitors.adopt(container.directory), Monitor):
+        container.monitor = monitor
+    await container.apply(Lost(time.time_ns()))
+    await container.cleaned_up()
+
+
+async def _restart(container: Container) -> None:
+    async with container.operation:
+        await container.environment.runtime.delete(container.id)
+        await container.apply(PauseOver())
+
+
+async def _ended(node: Node, container: Container) -> None:
+    try:
+        # A kill of this service between the exit's record and the clean-up leaves these.
+        if await node.environment.runtime.state(container.id) is not None:
+            await node.environment.runtime.delete(container.id)
+    except Failed as error:
+        _log.warning("cannot clean up after an ended container", extra={"container": container.id, "error": str(error)})
+    if not container.state.settled:
+        node.settlement.ended(container.ended_message(container.state.run))
+    if container.record.boot_id and container.record.boot_id != node.environment.boot_id:
+        await container.apply(Booted(), boot_id=node.environment.boot_id)
+
+
+def _sandbox_is_there(container: Container) -> bool:
+    if container.record.boot_id != container.environment.boot_id:
+        return False
+    path = container.record.sandbox_message().netns_path
+    return not path or os.path.exists(path)
+
+
+async def _remove_strangers(node: Node) -> None:
+    """Removes directories and runtime records that no container owns: creates and removals that were cut short."""
+    base, runtime = f"{node.environment.root}/runtime", node.environment.runtime
+    known = {container.id for container in node}
+    for name in await asyncio.to_thread(os.listdir, base):
+        if is_id(name) and name not in known:
+            await runtime.delete(name)
+            await asyncio.to_thread(_remove, f"{base}/{name}")
+    for name in await asyncio.to_thread(os.listdir, runtime.directory):
+        if is_id(name) and name not in known:
+            await runtime.delete(name)
+
+
+def _remove(directory: str) -> None:
+    mounts.unmount_below(directory)
+    shutil.rmtree(directory, ignore_errors=True)

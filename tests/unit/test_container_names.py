@@ -1,0 +1,78 @@
+"""Names, signals and what create refuses."""
+
+import re
+
+import pytest
+
+from skerry.api.containers.v1 import containers_pb2 as pb
+from skerry.containers.names import check_name, propose_name
+from skerry.containers.signals import parse_signal
+from skerry.containers.validate import validate_spec
+from skerry.core.errors import InvalidArgument
+
+
+@pytest.mark.parametrize("name", ["d1", "A.b-c_d", "00"])
+def test_dockers_names_are_allowed(name: str) -> None:
+    check_name(name)
+
+
+@pytest.mark.parametrize("name", ["!!", "a", "-ab", "a/b", "ab\n", "ä1", "x" * 300])
+def test_other_names_are_refused_in_dockers_words(name: str) -> None:
+    with pytest.raises(InvalidArgument, match=re.escape(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")):
+        check_name(name)
+
+
+def test_proposed_names_are_adjective_noun_and_allowed() -> None:
+    for attempt in range(200):
+        name = propose_name(attempt % 3)
+        check_name(name)
+        assert re.fullmatch(r"[a-z]+_[a-z]+\d*", name)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("TERM", 15), ("sigkill", 9), ("9", 9), ("SIGRTMIN", 34), ("RTMIN+3", 37), ("RTMAX-1", 63), ("USR1", 10), ("64", 64)],
+)
+def test_signals(text: str, number: int) -> None:
+    assert parse_signal(text) == number
+
+
+@pytest.mark.parametrize("text", ["FOO", "", "0", "65", "-1", "RTMIN+99", "RTMIN3", "99999999999999999999", "²"])
+def test_unknown_signals_are_refused_in_dockers_words(text: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"^Invalid signal: {re.escape(text)}$"):
+        parse_signal(text)
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        (pb.ContainerSpec(resources=pb.Resources(memory=1 << 20)), "Minimum memory limit allowed is 6MB"),
+        (pb.ContainerSpec(resources=pb.Resources(memory=8 << 20, memory_swap=7 << 20)), "Minimum memoryswap limit should be larger"),
+        (pb.ContainerSpec(resources=pb.Resources(nano_cpus=9 * 10**9)), "Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs"),
+        (pb.ContainerSpec(resources=pb.Resources(nano_cpus=1, cpu_period=1)), "Conflicting options: Nano CPUs and CPU Period"),
+        (pb.ContainerSpec(resources=pb.Resources(cpuset_cpus="x")), "Invalid value x for cpuset cpus"),
+        (pb.ContainerSpec(working_dir="x"), "The working directory 'x' is invalid. It needs to be an absolute path"),
+        (pb.ContainerSpec(env=["=x"]), "invalid environment variable: =x"),
+        (pb.ContainerSpec(stop_signal="FOO"), "Invalid signal: FOO"),
+        (pb.ContainerSpec(restart_policy=pb.RestartPolicy(name="x")), "invalid restart policy 'x'"),
+        (pb.ContainerSpec(restart_policy=pb.RestartPolicy(name="always", maximum_retry_count=1)), "maximum retry count cannot be used"),
+        (pb.ContainerSpec(auto_remove=True, restart_policy=pb.RestartPolicy(name="always")), "can't create 'AutoRemove' container with"),
+        (pb.ContainerSpec(mounts=[pb.Mount(type="bind", source="/a", target="x")]), "mount path must be absolute"),
+        (pb.ContainerSpec(mounts=[pb.Mount(type="bind", source="/a", target="/")]), "destination can't be '/'"),
+        (
+            pb.ContainerSpec(mounts=[pb.Mount(type="volume", target="/x"), pb.Mount(type="tmpfs", target="/x/")]),
+            "Duplicate mount point: /x",
+        ),
+        (pb.ContainerSpec(pid_mode="nonsense"), "invalid PID mode: nonsense"),
+    ],
+)
+def test_create_refuses_in_dockers_words(spec: pb.ContainerSpec, text: str) -> None:
+    with pytest.raises(InvalidArgument, match=re.escape(text)):
+        validate_spec(spec, cpus=2)
+
+
+def test_an_ordinary_spec_passes() -> None:
+    assert (
+        validate_spec(pb.ContainerSpec(env=["A=b", "C"], restart_policy=pb.RestartPolicy(name="on-failure", maximum_retry_count=3)), 2)
+        == []
+    )
