@@ -4,31 +4,39 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import grpc.aio
 
-from skerry.api.containers.v1.containers_pb2_grpc import ContainersServiceAsyncStub, ContainersServiceStub
-from skerry.api.containers.v1.execs_pb2_grpc import ExecsServiceAsyncStub, ExecsServiceStub
-from skerry.api.images.v1.images_pb2_grpc import ImagesServiceAsyncStub, ImagesServiceStub
-from skerry.api.logs.v1.logs_pb2_grpc import LogsServiceAsyncStub, LogsServiceStub
-from skerry.api.networks.v1.networks_pb2_grpc import NetworksServiceAsyncStub, NetworksServiceStub
+from skerry.api.containers.v1 import execs_pb2
+from skerry.api.containers.v1.containers_pb2_grpc import ContainersServiceStub
+from skerry.api.containers.v1.execs_pb2_grpc import ExecsServiceStub
+from skerry.api.images.v1.images_pb2_grpc import ImagesServiceStub
+from skerry.api.logs.v1.logs_pb2_grpc import LogsServiceStub
+from skerry.api.networks.v1.networks_pb2_grpc import NetworksServiceStub
 from skerry.core.errors import Unavailable
 from skerry.core.lifecycle import Tasks
 from skerry.core.rpc.channel import open_channel
 from skerry.core.rpc.tls import Tls
+
+if TYPE_CHECKING:  # these exist for type checkers only
+    from skerry.api.containers.v1.containers_pb2_grpc import ContainersServiceAsyncStub
+    from skerry.api.containers.v1.execs_pb2_grpc import ExecsServiceAsyncStub
+    from skerry.api.images.v1.images_pb2_grpc import ImagesServiceAsyncStub
+    from skerry.api.logs.v1.logs_pb2_grpc import LogsServiceAsyncStub
+    from skerry.api.networks.v1.networks_pb2_grpc import NetworksServiceAsyncStub
 
 
 @dataclass(slots=True)
 class Peers:
     """Stubs of one node's services, and the gateway's own short-lived knowledge. Nothing here must outlive the process."""
 
-    images: ImagesServiceAsyncStub
-    containers: ContainersServiceAsyncStub
-    execs: ExecsServiceAsyncStub
-    networks: NetworksServiceAsyncStub
-    logs: LogsServiceAsyncStub
+    images: "ImagesServiceAsyncStub"
+    containers: "ContainersServiceAsyncStub"
+    execs: "ExecsServiceAsyncStub"
+    networks: "NetworksServiceAsyncStub"
+    logs: "LogsServiceAsyncStub"
     # Name of the node in lease holders.
     node: str
     # Addresses as the node reaches them; empty: the node's own settings.
@@ -45,8 +53,25 @@ class Peers:
     starting: set[str] = field(default_factory=set)
     locks: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
     event_listeners: int = 0
+    # Clients that joined before the start, by container id: --rm removes after they have all output.
+    joined: "dict[str, set[asyncio.Task[Any]]]" = field(default_factory=dict)
+    # What execs made here were made with, so that their start need not ask: the latest only.
+    execs_made: dict[str, execs_pb2.ExecSpec] = field(default_factory=dict)
     # Handlers of endless streams: cancelled when the gateway stops.
     streams: "set[asyncio.Task[Any]]" = field(default_factory=set)
+
+    @contextmanager
+    def joining(self, container_id: str) -> Iterator[None]:
+        """Marks the current task as a client that joined before the start."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.joined.setdefault(container_id, set()).add(task)
+        try:
+            yield
+        finally:
+            self.joined[container_id].discard(task)
+            if not self.joined[container_id]:
+                del self.joined[container_id]
 
     @contextmanager
     def stream(self) -> Iterator[None]:

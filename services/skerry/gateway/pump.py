@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import grpc
 import grpc.aio
 
+from skerry.core.rpc.errors import from_rpc
 from skerry.gateway.beside import beside
 from skerry.gateway.detach import Detector
 from skerry.gateway.hijack import Stream
@@ -49,10 +50,12 @@ class Session(Protocol):
 class Pump:
     """Runs one session. `begin` before the hijack, so that errors are plain answers; `run` after it."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, resume_at: int | None = None) -> None:
+        """resume_at: the spool offset at which the output begins, for a stream that is lost before the first piece came."""
         self._session = session
         self._call: Any = None
         self._offset: int | None = None
+        self._resume_at = resume_at
         self._opened = asyncio.Event()
         self.tty = False
 
@@ -100,7 +103,9 @@ class Pump:
                     self._offset = output.next_offset
                 ended = True
             except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                # Lost: the node went away, or grpc gave the call up because input was written when the other side had just finished it
+                # (grpc.aio then drops what was not read yet, as INTERNAL). Either way the spool still has it.
+                if from_rpc(error) is not None and error.code() is not grpc.StatusCode.UNAVAILABLE:
                     _log.warning("stream failed", extra={"error": error.details()})
                     await stream.write(self._note(f"{error.details()}\n"))
                     return
@@ -111,10 +116,14 @@ class Pump:
 
     async def _take_up(self) -> bool:
         self._opened.clear()
+        self._call.cancel()
+        if self._offset is None:
+            self._offset = self._resume_at
         deadline = time.monotonic() + _PATIENCE
-        # Without output yet nothing was seen: offset 0 would replay an older run, so the spool's own view must do.
+        pause = 0.005
         while time.monotonic() < deadline:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.2)
             try:
                 await self.begin()
             except grpc.aio.AioRpcError as error:

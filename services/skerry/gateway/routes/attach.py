@@ -1,11 +1,13 @@
 """POST /containers/{id}/attach."""
 
+from contextlib import nullcontext
 from typing import Any
 
 from aiohttp import web
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.core.errors import Conflict
+from skerry.core.rpc.channel import call_again
 from skerry.gateway import detach
 from skerry.gateway.call import Call, Route, find
 from skerry.gateway.hijack import Taken, take_over
@@ -81,8 +83,9 @@ async def attach(call: Call) -> web.StreamResponse:
         stream=call.flag("stream"),
     )
     await call.body()
-    pump = Pump(AttachSession(call.peers, opening, container.state.run))
-    with call.peers.stream():
+    pump = Pump(AttachSession(call.peers, opening, container.state.run), await _resume_at(call, container))
+    before_start = status not in {pb.STATUS_RUNNING, pb.STATUS_PAUSED}
+    with call.peers.stream(), call.peers.joining(container.id) if before_start else nullcontext():
         try:
             await pump.begin()
             stream = await take_over(call.request, stream_type(call.version, pump.tty))
@@ -93,6 +96,14 @@ async def attach(call: Call) -> web.StreamResponse:
         finally:
             pump.cancel()
     return Taken()
+
+
+async def _resume_at(call: Call, container: pb.Container) -> int:
+    """Returns where the output to come begins. A container that never ran has written nothing: no need to ask."""
+    if container.state.run == 0:
+        return 0
+    request = pb.GetSpoolRequest(id=container.id)
+    return (await call_again(lambda: call.peers.containers.GetSpool(request), what="the container service")).end_offset
 
 
 ROUTES: list[Route] = [("POST", "/containers/{id}/attach", attach)]

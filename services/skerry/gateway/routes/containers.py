@@ -11,7 +11,10 @@ from skerry.api.networks.v1 import networks_pb2
 from skerry.core.errors import InvalidArgument, NotFound, NotSupported, Unavailable
 from skerry.core.rpc.channel import call_again
 from skerry.gateway.call import Call, Handler, Route, empty, json
-from skerry.gateway.coordinator import create as creating, remove as removing, start as starting, stop as stopping
+from skerry.gateway.coordinator import create as creating
+from skerry.gateway.coordinator import remove as removing
+from skerry.gateway.coordinator import start as starting
+from skerry.gateway.coordinator import stop as stopping
 from skerry.gateway.coordinator.leftover import soon
 from skerry.gateway.docker.checks import check_signal
 from skerry.gateway.docker.create import check_name, parse_create

@@ -17,7 +17,8 @@ from skerry.api.networks.v1 import networks_pb2
 from skerry.core.lifecycle import Tasks
 from skerry.gateway import filters
 from skerry.gateway.call import Call, Route, streaming
-from skerry.gateway.docker.events import FILTERS, event as event_document, wanted
+from skerry.gateway.docker.events import FILTERS, wanted
+from skerry.gateway.docker.events import event as event_document
 from skerry.gateway.docker.times import timestamp
 from skerry.gateway.peers import Peers
 

@@ -5,9 +5,11 @@ from typing import Any
 import grpc.aio
 from aiohttp import web
 
-from skerry.api.containers.v1 import containers_pb2, execs_pb2 as pb
+from skerry.api.containers.v1 import containers_pb2
+from skerry.api.containers.v1 import execs_pb2 as pb
 from skerry.core.errors import InvalidArgument, NotFound
-from skerry.core.rpc.channel import call as once, call_again
+from skerry.core.rpc.channel import call as once
+from skerry.core.rpc.channel import call_again
 from skerry.gateway import detach
 from skerry.gateway.call import Call, Route, empty, json
 from skerry.gateway.docker import golang
@@ -16,6 +18,8 @@ from skerry.gateway.hijack import Taken, take_over
 from skerry.gateway.peers import Peers
 from skerry.gateway.pump import Pump
 from skerry.gateway.routes.attach import stream_type
+
+_REMEMBERED = 256
 
 
 def _console(given: list[int] | None) -> tuple[int, int]:
@@ -46,6 +50,10 @@ async def create(call: Call) -> web.StreamResponse:
     request = pb.CreateExecRequest(container=call.params["id"], spec=spec)
     # Not idempotent: a record made twice would be harmless, but the first would stay in inspect's ExecIDs.
     answer = await once(lambda: call.peers.execs.CreateExec(request))
+    made = call.peers.execs_made
+    made[answer.exec.id] = spec
+    if len(made) > _REMEMBERED:
+        del made[next(iter(made))]
     return json({"Id": answer.exec.id}, 201)
 
 
@@ -98,23 +106,28 @@ async def start(call: Call) -> web.StreamResponse:
     if opening.detach:
         await _start_detached(call, opening)
         return empty(200)
-    keys = b""
-    if given.get("Tty"):
-        request = pb.GetExecRequest(id=opening.id)
-        record = (await call_again(lambda: call.peers.execs.GetExec(request), what="the container service")).exec
-        keys = detach.parse(record.spec.detach_keys)
-    pump = Pump(ExecSession(call.peers, opening))
+    spec = await _spec(call, opening.id)
+    keys = detach.parse(spec.detach_keys)
+    pump = Pump(ExecSession(call.peers, opening), resume_at=0)
     with call.peers.stream():
         try:
             await pump.begin()
             stream = await take_over(call.request, stream_type(call.version, pump.tty))
             try:
-                await pump.run(stream, stdin=True, detach_keys=keys)
+                await pump.run(stream, stdin=spec.attach_stdin, detach_keys=keys)
             finally:
                 await stream.finish()
         finally:
             pump.cancel()
     return Taken()
+
+
+async def _spec(call: Call, exec_id: str) -> pb.ExecSpec:
+    """Returns what an exec was made with. Raises NotFound."""
+    if (made := call.peers.execs_made.pop(exec_id, None)) is not None:
+        return made
+    request = pb.GetExecRequest(id=exec_id)
+    return (await call_again(lambda: call.peers.execs.GetExec(request), what="the container service")).exec.spec
 
 
 async def _start_detached(call: Call, opening: pb.ExecOpen) -> None:

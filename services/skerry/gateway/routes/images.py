@@ -8,10 +8,13 @@ from aiohttp import web
 from skerry.api.containers.v1 import containers_pb2
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import InvalidArgument, NotFound, SkerryError
-from skerry.core.rpc.channel import call as once, call_again
+from skerry.core.rpc.channel import call as once
+from skerry.core.rpc.channel import call_again
 from skerry.gateway import filters
 from skerry.gateway.call import Call, Route, empty, json
-from skerry.gateway.docker.images import history as history_document, inspect as inspect_document, join_reference, summary
+from skerry.gateway.docker.images import history as history_document
+from skerry.gateway.docker.images import inspect as inspect_document
+from skerry.gateway.docker.images import join_reference, summary
 from skerry.gateway.docker.names import familiar
 from skerry.gateway.docker.times import timestamp
 from skerry.gateway.routes.listing import containers
