@@ -89,6 +89,9 @@ def parse_create(body: bytes, name: str, platform: str) -> Wanted:
 
 def _defaults(host: dict[str, Any]) -> None:
     """Fills in what dockerd fills in at create."""
+    restart = host.get("RestartPolicy", {})
+    host["RestartPolicy"] = {"Name": restart.get("Name", ""), "MaximumRetryCount": restart.get("MaximumRetryCount", 0)}
+    host.setdefault("OomKillDisable", False)
     if not host.get("NetworkMode"):
         host["NetworkMode"] = "default"
     if not host.get("ShmSize"):

@@ -179,8 +179,7 @@ def _bar(current: int, total: int) -> str:
     if not total:
         return f"{_size(current):>8}"
     filled = min(50, current * 50 // total)
-    bar = "=" * filled + (">" if filled < 50 else "") + " " * (49 - filled)
-    return f"[{bar}]  {_size(current):>7}/{_size(total)}"
+    return f"[{'=' * filled}>{' ' * (50 - filled)}] {_size(current):>8}/{_size(total)}"
 
 
 def _size(value: float) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from skerry.api.containers.v1 import containers_pb2 as pb
-from skerry.core.errors import Conflict
+from skerry.core.errors import Conflict, NotFound
 from skerry.core.rpc.channel import call_again
 from skerry.gateway import detach
 from skerry.gateway.call import Call, Route, find
@@ -18,6 +18,9 @@ from skerry.gateway.versions import STREAM_CONTENT_TYPES, Version
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 
+_ATTACHABLE = frozenset({pb.STATUS_RUNNING, pb.STATUS_PAUSED})
+_TRIES = 20
+
 
 def stream_type(version: Version, tty: bool) -> str:
     """Returns the content type of a stream of output."""
@@ -25,7 +28,7 @@ def stream_type(version: Version, tty: bool) -> str:
 
 
 class AttachSession:
-    """An attach to a container's own process."""
+    """An attach to a container's own process. run: the one that is attached to."""
 
     def __init__(self, peers: Peers, opening: pb.AttachOpen, run: int) -> None:
         self._peers = peers
@@ -59,9 +62,12 @@ class AttachSession:
         if not self._opening.stream or self._peers.stopping.is_set():
             return True
         self._idle += 1
-        state = (await find(self._peers, self._opening.id)).state
-        same = state.run in {self._run, self._run + 1} if self._run == 0 else state.run == self._run
-        return not same or state.status not in {pb.STATUS_RUNNING, pb.STATUS_PAUSED} or self._idle > 20
+        try:
+            state = (await find(self._peers, self._opening.id)).state
+        except NotFound:
+            return True
+        # A node that restarts again and again without a byte in between would otherwise be asked for ever.
+        return state.run != self._run or state.status not in _ATTACHABLE or self._idle > _TRIES
 
 
 async def attach(call: Call) -> web.StreamResponse:
@@ -83,8 +89,8 @@ async def attach(call: Call) -> web.StreamResponse:
         stream=call.flag("stream"),
     )
     await call.body()
-    pump = Pump(AttachSession(call.peers, opening, container.state.run), await _resume_at(call, container))
-    before_start = status not in {pb.STATUS_RUNNING, pb.STATUS_PAUSED}
+    before_start = status not in _ATTACHABLE
+    pump = Pump(AttachSession(call.peers, opening, container.state.run + before_start), await _resume_at(call, container))
     with call.peers.stream(), call.peers.joining(container.id) if before_start else nullcontext():
         try:
             await pump.begin()
