@@ -184,7 +184,8 @@ def test_mounts_of_all_three_notations() -> None:
         ({"Binds": ["a:b:c:d"]}, "invalid volume specification: 'a:b:c:d'"),
         (
             {"Binds": ["/a:b"]},
-            "invalid volume specification: '/a:b': invalid mount config for type \"bind\": invalid mount path: 'b' mount path must be absolute",
+            "invalid volume specification: '/a:b': invalid mount config for type \"bind\": "
+            "invalid mount path: 'b' mount path must be absolute",
         ),
         ({"Binds": ["/a:/b:foo"]}, "invalid mode: foo"),
         ({"Binds": ["/a:/b:ro,rw"]}, "invalid mode: ro,rw"),

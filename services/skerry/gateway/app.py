@@ -11,7 +11,7 @@ from aiohttp import web
 
 from skerry.core.errors import NotFound, SkerryError
 from skerry.gateway import errors
-from skerry.gateway.call import BEGUN, COMMON_HEADERS, Call, Handler, Route
+from skerry.gateway.call import COMMON_HEADERS, Call, Handler, Route
 from skerry.gateway.peers import Peers
 from skerry.gateway.routes import ALL
 from skerry.gateway.versions import BAD_INPUT_IS_400, CURRENT, negotiate
@@ -53,6 +53,7 @@ class App:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         bad_input = 400
+        call: Call | None = None
         try:
             path, version = request.rel_url.raw_path, CURRENT
             if (match := _VERSIONED.match(path)) is not None:
@@ -63,7 +64,8 @@ class App:
             if found is None:
                 raise NotFound("page not found")
             handler, params = found
-            return await handler(Call(request=request, version=version, params=params, peers=self._peers))
+            call = Call(request=request, version=version, params=params, peers=self._peers)
+            return await handler(call)
         except asyncio.CancelledError:
             raise
         except (ConnectionError, web.HTTPException):
@@ -72,7 +74,7 @@ class App:
             failure: Exception = error
         except Exception as error:  # noqa: BLE001 - the edge of a request: logged and answered as a bug
             failure = error
-        if BEGUN in request:
+        if call is not None and call.begun:
             # The head is out: the client must see that the answer is not whole.
             _log.warning("answer cut off", extra={"path": request.path, "error": str(failure)})
             if request.transport is not None:

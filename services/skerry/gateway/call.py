@@ -24,8 +24,6 @@ COMMON_HEADERS = {
     "Ostype": "linux",
     "Server": "Skerry/0.1.0 (linux)",
 }
-# Set on a request whose response head is out.
-BEGUN = "begun"
 _FALSE = frozenset({"", "0", "no", "false", "none"})
 
 
@@ -37,6 +35,8 @@ class Call:
     version: Version
     params: Mapping[str, str]
     peers: Peers
+    # The response's head is out: an error can only be shown by cutting the answer off.
+    begun: bool = False
 
     def text(self, name: str, default: str = "") -> str:
         """Returns a query parameter."""
@@ -120,7 +120,7 @@ async def streaming(call: Call, content_type: str | None = "application/json", s
     response.enable_chunked_encoding()
     if content_type is not None:
         response.headers["Content-Type"] = content_type
-    call.request[BEGUN] = True
+    call.begun = True
     await response.prepare(call.request)
     return response
 

@@ -16,6 +16,8 @@ from skerry.gateway.call import COMMON_HEADERS
 _INPUT_HIGH = 256 << 10
 # docker-py drops what arrives in one piece with the head (it reads the raw socket behind http.client's buffer).
 _HEAD_GAP = 0.0015
+_FLUSH_SECONDS = 60.0
+_LINGER_SECONDS = 2.0
 
 
 class Stream(asyncio.Protocol):
@@ -29,12 +31,15 @@ class Stream(asyncio.Protocol):
         self._size = 0
         self._eof = False
         self._paused = False
+        self._dropping = False
         self._readable = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
         self.closed = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
+        if self._dropping:
+            return
         self._input.append(data)
         self._size += len(data)
         self._readable.set()
@@ -91,15 +96,36 @@ class Stream(asyncio.Protocol):
         except TimeoutError:
             pass
 
+    async def flush(self) -> None:
+        """Waits until the kernel has all that was written, or the client has left."""
+        self._transport.set_write_buffer_limits(0)
+        await self._writable.wait()
+
     async def finish(self) -> None:
-        """Sends what is buffered and closes."""
-        self._transport.close()
+        """Ends the output, then waits a moment for the client to end its side, and closes.
+
+        A unix socket that is closed with unread input shows its peer ECONNRESET instead of the end of the output.
+        """
         try:
             # A client that takes nothing more must not hold this for ever.
-            async with asyncio.timeout(60):
-                await self.closed.wait()
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                await self.flush()
         except TimeoutError:
             self._transport.abort()
+            return
+        if not self._eof and not self._transport.is_closing():
+            self._dropping = True
+            self._input.clear()
+            self._transport.write_eof()
+            if self._paused:
+                self._transport.resume_reading()
+            self._readable.clear()
+            try:
+                async with asyncio.timeout(_LINGER_SECONDS):
+                    await self._readable.wait()
+            except TimeoutError:
+                pass
+        self._transport.close()
 
 
 class Taken(web.StreamResponse):

@@ -54,7 +54,7 @@ class Peers:
     locks: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
     event_listeners: int = 0
     # Clients that joined before the start, by container id: --rm removes after they have all output.
-    joined: "dict[str, set[asyncio.Task[Any]]]" = field(default_factory=dict)
+    joined: "dict[str, set[asyncio.Future[None]]]" = field(default_factory=dict)
     # What execs made here were made with, so that their start need not ask: the latest only.
     execs_made: dict[str, execs_pb2.ExecSpec] = field(default_factory=dict)
     # Handlers of endless streams: cancelled when the gateway stops.
@@ -62,16 +62,17 @@ class Peers:
 
     @contextmanager
     def joining(self, container_id: str) -> Iterator[None]:
-        """Marks the current task as a client that joined before the start."""
-        task = asyncio.current_task()
-        assert task is not None
-        self.joined.setdefault(container_id, set()).add(task)
+        """Marks a client that joined before the start, for the body's time."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        joined = self.joined.setdefault(container_id, set())
+        joined.add(done)
         try:
             yield
         finally:
-            self.joined[container_id].discard(task)
-            if not self.joined[container_id]:
-                del self.joined[container_id]
+            done.cancel()
+            joined.discard(done)
+            if not joined:
+                self.joined.pop(container_id, None)
 
     @contextmanager
     def stream(self) -> Iterator[None]:

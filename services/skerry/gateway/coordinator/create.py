@@ -5,7 +5,6 @@ import asyncio
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.images.v1 import images_pb2
 from skerry.api.logs.v1 import logs_pb2
-from skerry.api.networks.v1 import networks_pb2
 from skerry.core import ids
 from skerry.core.errors import InvalidArgument, NotFound, Unavailable
 from skerry.core.rpc.channel import call_again
@@ -15,7 +14,6 @@ from skerry.gateway.docker.create import Wanted
 from skerry.gateway.docker.names import familiar
 from skerry.gateway.peers import Peers
 
-PREDEFINED = frozenset({"", "default", "bridge", "host", "none"})
 # Drivers whose log needs no check by the router: a create succeeds while it is away.
 _LOCAL_DRIVERS = frozenset({"", "json-file", "none"})
 
@@ -82,7 +80,10 @@ async def _log_target(peers: Peers, container_id: str, wanted: Wanted) -> pb.Log
 
 
 async def _resolve_modes(peers: Peers, wanted: Wanted) -> None:
-    """Turns container:NAME into container:ID and checks that a named network exists."""
+    """Turns container:NAME into container:ID. A network is looked up at start only, as in Docker.
+
+    Nothing here may be answered with 404: the docker CLI takes any 404 of a create for a missing image, and pulls.
+    """
     spec = wanted.spec
     for field in ("network_mode", "pid_mode", "ipc_mode"):
         mode = getattr(spec, field)
@@ -94,9 +95,6 @@ async def _resolve_modes(peers: Peers, wanted: Wanted) -> None:
         try:
             other = await find(peers, name)
         except NotFound:
-            raise NotFound(f"No such container: {name}") from None
+            raise InvalidArgument(f"No such container: {name}") from None
         setattr(spec, field, f"container:{other.id}")
         wanted.set_mode(field, f"container:{other.id}")
-    if spec.network_mode not in PREDEFINED and not spec.network_mode.startswith("container:"):
-        network = networks_pb2.GetNetworkRequest(network=spec.network_mode)
-        await call_again(lambda: peers.networks.GetNetwork(network), what="the network service")

@@ -91,14 +91,14 @@ async def attach(call: Call) -> web.StreamResponse:
     await call.body()
     before_start = status not in _ATTACHABLE
     pump = Pump(AttachSession(call.peers, opening, container.state.run + before_start), await _resume_at(call, container))
-    with call.peers.stream(), call.peers.joining(container.id) if before_start else nullcontext():
+    with call.peers.stream():
         try:
-            await pump.begin()
-            stream = await take_over(call.request, stream_type(call.version, pump.tty))
-            try:
+            with call.peers.joining(container.id) if before_start else nullcontext():
+                await pump.begin()
+                stream = await take_over(call.request, stream_type(call.version, pump.tty))
                 await pump.run(stream, stdin=stdin, detach_keys=keys)
-            finally:
-                await stream.finish()
+                await stream.flush()
+            await stream.finish()
         finally:
             pump.cancel()
     return Taken()

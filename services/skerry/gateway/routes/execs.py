@@ -113,10 +113,8 @@ async def start(call: Call) -> web.StreamResponse:
         try:
             await pump.begin()
             stream = await take_over(call.request, stream_type(call.version, pump.tty))
-            try:
-                await pump.run(stream, stdin=spec.attach_stdin, detach_keys=keys)
-            finally:
-                await stream.finish()
+            await pump.run(stream, stdin=spec.attach_stdin, detach_keys=keys)
+            await stream.finish()
         finally:
             pump.cancel()
     return Taken()
