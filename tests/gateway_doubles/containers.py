@@ -142,6 +142,11 @@ class Containers(ContainersServiceServicer):
         finally:
             self._watchers.discard(queue)
 
+    def ask_for_sandbox(self, container_id: str) -> None:
+        """As after a reboot."""
+        for queue in self._watchers:
+            queue.put_nowait(pb.WatchResponse(needs_sandbox=pb.NeedsSandbox(id=container_id, run=1)))
+
     async def _end(self, box: Box, code: int) -> None:
         assert box.process is not None
         run = box.record.state.run

@@ -110,6 +110,8 @@ class Reconciler:
             await soon(self._peers, f"lease of {holder}", lambda request=request: self._peers.images.ReleaseLease(request))  # type: ignore[misc]
         for container in containers.values():
             state = container.state
+            if ("end", container.id, state.run) in self._under_way:
+                continue
             if container.spec.auto_remove and state.status in _OVER and state.run and state.settled_run >= state.run:
                 _log.info("container of --rm removed late", extra={"container": container.id})
                 await remove_quietly(self._peers, container.id)
