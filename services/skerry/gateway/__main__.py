@@ -18,6 +18,7 @@ from skerry.gateway.peers import Addresses, connected
 from skerry.gateway.reconcile import GRACE, Reconciler
 
 _LISTEN_FDS_START = 3
+_BACKLOG = 1024
 
 
 class Settings(Common, frozen=True, kw_only=True):
@@ -50,6 +51,9 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         *(getattr(settings, name) or f"unix:{settings.run}/{name}.sock" for name in ("images", "containers", "networks", "logs"))
     )
     async with AsyncExitStack() as stack:
+        # First, so that a wrong setting is said before anything runs; connections wait in the backlog.
+        listener, bound = await asyncio.to_thread(_listener, settings)
+        stack.callback(listener.close)
         await stack.enter_async_context(endpoint(settings, "gateway", [], []))
         peers = await stack.enter_async_context(
             connected(
@@ -67,22 +71,20 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         runner = web.ServerRunner(server, access_log=None, shutdown_timeout=settings.drain)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        bound = await _listen(runner, settings)
+        await web.SockSite(runner, listener, backlog=_BACKLOG).start()
         # Runs first at the end: endless streams must not hold the drain up.
         stack.callback(peers.stop)
         yield bound
 
 
-async def _listen(runner: web.ServerRunner, settings: Settings) -> str:
+def _listener(settings: Settings) -> tuple[socket.socket, str]:
+    """Returns the listening socket and its name. Raises InvalidArgument."""
     inherited = _inherited(settings)
     if inherited is not None:
-        await web.SockSite(runner, inherited, backlog=1024).start()
-        return f"fd:{inherited.fileno()}"
+        return inherited, f"fd:{inherited.fileno()}"
     where = settings.docker or f"unix:{settings.run}/docker.sock"
     if where.startswith("unix:"):
-        listener = await asyncio.to_thread(_unix_socket, where.removeprefix("unix:"), settings.socket_mode)
-        await web.SockSite(runner, listener, backlog=1024).start()
-        return where
+        return _unix_socket(where.removeprefix("unix:"), settings.socket_mode), where
     host, _, port = where.rpartition(":")
     if not port.isdigit() or not host:
         raise InvalidArgument(f"SKERRY_GATEWAY_DOCKER={where!r}: want unix:PATH or HOST:PORT")
@@ -91,9 +93,12 @@ async def _listen(runner: web.ServerRunner, settings: Settings) -> str:
             f"{where}: Docker's API on TCP gives root on this machine to everybody who reaches it; "
             "SKERRY_GATEWAY_INSECURE_TCP=true says that this is meant"
         )
-    site = web.TCPSite(runner, host, int(port), backlog=1024)
-    await site.start()
-    return f"{host}:{runner.addresses[0][1]}"
+    try:
+        listener = socket.create_server((host, int(port)), backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise InvalidArgument(f"{where}: {error}") from None
+    listener.setblocking(False)
+    return listener, f"{host}:{listener.getsockname()[1]}"
 
 
 def _inherited(settings: Settings) -> socket.socket | None:
@@ -125,6 +130,7 @@ def _unix_socket(path: str, mode: str) -> socket.socket:
             os.unlink(path)
         listener.bind(path)
         os.chmod(path, bits)
+        listener.listen(_BACKLOG)
         listener.setblocking(False)
     except OSError as error:
         listener.close()
