@@ -217,6 +217,8 @@ class Containers(ContainersServiceServicer):
         running = box.record.state.status in _RUNNING or (run and box.record.state.settled_run < run)
         if request.condition == pb.WAIT_CONDITION_REMOVED:
             code = await asyncio.shield(box.removed)
+        elif request.HasField("after_run") and request.after_run < run:
+            code = await asyncio.shield(box.exit_of(request.after_run + 1))
         elif request.condition == pb.WAIT_CONDITION_NEXT_EXIT:
             code = await asyncio.shield(box.exit_of(run if running else run + 1))
         elif running:

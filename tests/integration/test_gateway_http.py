@@ -10,6 +10,7 @@ from contextlib import closing
 import docker
 import pytest
 import pytest_asyncio
+import uvloop
 
 from gateway_doubles.engine import Engine, engine
 from gateway_doubles.raw import Answer, ask, frames, head, hijack, request
@@ -130,7 +131,7 @@ async def test_without_upgrade_the_stream_follows_a_200(running: Engine) -> None
     writer.close()
 
 
-async def test_half_close_leaves_both_directions_whole(running: Engine) -> None:
+async def half_close(running: Engine) -> None:
     size = 1 << 20
     await create(running, "cat", OpenStdin=True, StdinOnce=True)
     reader, writer, _ = await hijack(running.socket, "/containers/one/attach?stream=1&stdin=1&stdout=1&stderr=1")
@@ -142,6 +143,22 @@ async def test_half_close_leaves_both_directions_whole(running: Engine) -> None:
     data = b"".join(piece for _, piece in frames(await asyncio.wait_for(read, 20)))
     assert (len(data), set(data)) == (size, {ord("z")})
     writer.close()
+
+
+async def test_half_close_leaves_both_directions_whole(running: Engine) -> None:
+    await half_close(running)
+
+
+async def test_half_close_holds_with_the_event_loop_of_the_real_process() -> None:
+    async def with_engine() -> None:
+        async with engine() as made:
+            await half_close(made)
+
+    def in_thread() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(with_engine())
+
+    await asyncio.to_thread(in_thread)
 
 
 async def test_a_client_without_stdin_that_half_closes_at_once_gets_all_output(running: Engine) -> None:
