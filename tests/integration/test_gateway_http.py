@@ -219,6 +219,21 @@ async def test_detach_keys_end_the_attach_and_not_the_container(running: Engine)
     assert (await ask(running.socket, "GET", "/containers/one/json")).json()["State"]["Running"]
 
 
+async def test_the_end_of_input_ends_the_attach_and_not_the_process_unless_stdin_is_once(running: Engine) -> None:
+    for number, (tty, once) in enumerate([(True, True), (False, False), (False, True)]):
+        name = f"c{number}"
+        await create(running, "cat", name=name, Tty=tty, OpenStdin=True, StdinOnce=once)
+        await start(running, name)
+        reader, writer, _ = await hijack(running.socket, f"/containers/{name}/attach?stream=1&stdin=1&stdout=1")
+        writer.write(b"hi")
+        writer.write_eof()
+        assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"hi")
+        writer.close()
+        await asyncio.sleep(0.05)
+        state = (await ask(running.socket, "GET", f"/containers/{name}/json")).json()["State"]
+        assert state["Running"] is (tty or not once)
+
+
 async def test_wait_sends_its_head_before_the_start_and_never_misses_the_exit(running: Engine) -> None:
     for number in range(20):
         name = f"w{number}"

@@ -114,7 +114,9 @@ async def test_attach_and_wait_outlive_a_restart_of_the_node_service() -> None:
         node = AsyncExitStack()
         await node.enter_async_context(made.serve("containers"))
         await stack.enter_async_context(made.gateway())
-        answer = await ask(made.socket, "POST", "/containers/create?name=one", {"Image": "busybox", "Cmd": ["cat"], "OpenStdin": True})
+        answer = await ask(
+            made.socket, "POST", "/containers/create?name=one", {"Image": "busybox", "Cmd": ["cat"], "OpenStdin": True, "StdinOnce": True}
+        )
         one = answer.json()["Id"]
         reader, writer, _ = await hijack(made.socket, f"/containers/{one}/attach?stream=1&stdin=1&stdout=1&stderr=1")
         waiting = asyncio.ensure_future(ask(made.socket, "POST", f"/containers/{one}/wait?condition=next-exit"))

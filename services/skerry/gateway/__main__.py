@@ -19,6 +19,7 @@ from skerry.gateway.reconcile import GRACE, Reconciler
 
 _LISTEN_FDS_START = 3
 _BACKLOG = 1024
+_HEAD_LIMIT = 64 << 10
 
 
 class Settings(Common, frozen=True, kw_only=True):
@@ -67,7 +68,17 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         )
         reconciler = Reconciler(peers, settings.grace)
         await stack.enter_async_context(lifecycle.background(reconciler.watch(), reconciler.sweep()))
-        server = web.Server(App(peers), access_log=None, handler_cancellation=True, keepalive_timeout=3600.0)
+        server = web.Server(
+            App(peers),
+            access_log=None,
+            # A client that leaves ends its streams; what must not stop half way runs as an owned task.
+            handler_cancellation=True,
+            keepalive_timeout=3600.0,
+            # Filters and registry configurations are long; bodies are passed on as they came.
+            max_line_size=_HEAD_LIMIT,
+            max_field_size=_HEAD_LIMIT,
+            auto_decompress=False,
+        )
         runner = web.ServerRunner(server, access_log=None, shutdown_timeout=settings.drain)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

@@ -20,7 +20,10 @@ from skerry.gateway.hijack import Stream
 _log = logging.getLogger(__name__)
 _PIECE = 64 << 10
 _PATIENCE = 15.0
+# After the client's input ended without ending the process's: what the last of it brings forth is still sent.
+_LAST_OUTPUT = 0.2
 _DETACHED = "detached"
+_ENDED = "ended"
 
 
 class Session(Protocol):
@@ -69,11 +72,17 @@ class Pump:
         self._call = call
         self._opened.set()
 
-    async def run(self, stream: Stream, *, stdin: bool, detach_keys: bytes) -> None:
-        """Pumps until the output ended, the client left, or the detach keys came."""
+    async def run(self, stream: Stream, *, stdin: bool, once: bool, detach_keys: bytes) -> None:
+        """Pumps until the output ended, the client left, or the detach keys came.
+
+        once: the end of the client's input is the end of the process's, unless it has a terminal. Otherwise it detaches, as in dockerd.
+        """
         detector = Detector(detach_keys) if self.tty and detach_keys else None
         try:
-            async with beside(self._output(stream)) as output, beside(self._input(stream, detector) if stdin else _forever()) as given:
+            async with (
+                beside(self._output(stream)) as output,
+                beside(self._input(stream, detector, once) if stdin else _forever()) as given,
+            ):
                 await asyncio.wait({output, given}, return_when=asyncio.FIRST_COMPLETED)
                 if given.done() and not output.done() and given.result() != _DETACHED:
                     await output
@@ -133,13 +142,15 @@ class Pump:
                 return True
         return False
 
-    async def _input(self, stream: Stream, detector: Detector | None) -> str:
+    async def _input(self, stream: Stream, detector: Detector | None, once: bool) -> str:
         while True:
             data = await stream.read()
+            if not data and once and not self.tty:
+                await self._send(self._session.stdin_end())
+                return _ENDED
             if not data:
-                if not stream.closed.is_set():
-                    await self._send(self._session.stdin_end())
-                return "ended"
+                await asyncio.sleep(_LAST_OUTPUT)
+                return _DETACHED
             detached = False
             if detector is not None:
                 data, detached = detector.feed(data)

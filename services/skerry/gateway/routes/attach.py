@@ -96,7 +96,7 @@ async def attach(call: Call) -> web.StreamResponse:
             with call.peers.joining(container.id) if before_start else nullcontext():
                 await pump.begin()
                 stream = await take_over(call.request, stream_type(call.version, pump.tty))
-                await pump.run(stream, stdin=stdin, detach_keys=keys)
+                await pump.run(stream, stdin=stdin, once=container.spec.stdin_once, detach_keys=keys)
                 await stream.flush()
             await stream.finish()
         finally:

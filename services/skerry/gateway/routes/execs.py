@@ -113,7 +113,7 @@ async def start(call: Call) -> web.StreamResponse:
         try:
             await pump.begin()
             stream = await take_over(call.request, stream_type(call.version, pump.tty))
-            await pump.run(stream, stdin=spec.attach_stdin, detach_keys=keys)
+            await pump.run(stream, stdin=spec.attach_stdin, once=True, detach_keys=keys)
             await stream.finish()
         finally:
             pump.cancel()
