@@ -1,0 +1,135 @@
+"""Images: list, inspect, history, tag, remove, prune."""
+
+import time
+from typing import Any
+
+from aiohttp import web
+
+from skerry.api.containers.v1 import containers_pb2
+from skerry.api.images.v1 import images_pb2 as pb
+from skerry.core.errors import InvalidArgument, NotFound, SkerryError
+from skerry.core.rpc.channel import call as once
+from skerry.core.rpc.channel import call_again
+from skerry.gateway import filters
+from skerry.gateway.call import Call, Route, empty, json
+from skerry.gateway.docker.images import history as history_document
+from skerry.gateway.docker.images import inspect as inspect_document
+from skerry.gateway.docker.images import join_reference, summary
+from skerry.gateway.docker.names import familiar
+from skerry.gateway.docker.times import timestamp
+from skerry.gateway.routes.listing import containers
+from skerry.gateway.versions import SHORT_IMAGE_TEXT
+
+_FILTERS = frozenset({"before", "dangling", "label", "reference", "since", "until"})
+_PRUNE_FILTERS = frozenset({"dangling", "label", "label!", "until"})
+_LIVE = frozenset({containers_pb2.STATUS_RUNNING, containers_pb2.STATUS_PAUSED, containers_pb2.STATUS_RESTARTING})
+_WHAT = "the image store"
+
+
+async def listing(call: Call) -> web.StreamResponse:
+    """GET /images/json."""
+    wanted = filters.parse(call.text("filters"), _FILTERS)
+    request = pb.ListRequest(
+        references=wanted.get("reference") + ([call.text("filter")] if call.text("filter") else []),
+        labels=wanted.get("label"),
+        before=wanted.one("before"),
+        since=wanted.one("since"),
+        until_ns=timestamp(wanted.one("until"), time.time_ns()),
+    )
+    if (dangling := wanted.boolean("dangling")) is not None:
+        request.dangling = dangling
+
+    async def read() -> list[pb.Image]:
+        return [item.image async for item in call.peers.images.List(request)]
+
+    found = await call_again(read, what=_WHAT)
+    # Intermediate images of a build: without a name and somebody's parent.
+    parents = {image.parent for image in found if image.parent} if not call.flag("all") else set()
+    visible = [image for image in found if image.repo_tags or image.repo_digests or image.id not in parents]
+    shared = _shared_sizes(visible) if call.flag("shared-size") else {}
+    return json([summary(image, call.version, shared_size=shared.get(image.id, -1)) for image in visible])
+
+
+def _shared_sizes(images: list[pb.Image]) -> dict[str, int]:
+    users: dict[str, int] = {}
+    for image in images:
+        for layer in image.layers:
+            users[layer.chain_id] = users.get(layer.chain_id, 0) + 1
+    return {image.id: sum(layer.size for layer in image.layers if users[layer.chain_id] > 1) for image in images}
+
+
+async def get(call: Call, name: str) -> pb.Image:
+    """Returns an image. Raises NotFound in the words of the request's version."""
+    try:
+        return (await call_again(lambda: call.peers.images.Get(pb.GetRequest(image=name)), what=_WHAT)).image
+    except NotFound:
+        text = f"No such image: {familiar(name)}"
+        raise NotFound(text if call.version >= SHORT_IMAGE_TEXT else f"no such image: {name}: {text}") from None
+
+
+async def inspect(call: Call) -> web.StreamResponse:
+    """GET /images/{name}/json."""
+    return json(inspect_document(await get(call, call.params["name"]), call.version))
+
+
+async def history(call: Call) -> web.StreamResponse:
+    """GET /images/{name}/history."""
+    return json(history_document(await get(call, call.params["name"])))
+
+
+async def tag(call: Call) -> web.StreamResponse:
+    """POST /images/{name}/tag."""
+    repository = call.text("repo")
+    if not repository:
+        raise InvalidArgument("repository name must have at least one component")
+    request = pb.TagRequest(image=call.params["name"], target=join_reference(repository, call.text("tag")))
+    await call_again(lambda: call.peers.images.Tag(request), what=_WHAT)
+    return empty(201)
+
+
+async def remove(call: Call) -> web.StreamResponse:
+    """DELETE /images/{name}."""
+    name = call.params["name"]
+    request = pb.RemoveRequest(
+        image=name, force=call.flag("force"), no_prune=call.flag("noprune"), running_holders=await _running_holders(call)
+    )
+    # Not repeated: a second try after a lost answer would say that there is no such image.
+    answer = await once(lambda: call.peers.images.Remove(request))
+    return json([_removal(item) for item in answer.removals])
+
+
+async def _running_holders(call: Call) -> list[str]:
+    try:
+        every = await containers(call.peers)
+    except SkerryError:
+        return []  # the leases alone decide then
+    return [call.peers.holder(container.id) for container in every if container.state.status in _LIVE]
+
+
+def _removal(item: pb.Removal) -> dict[str, str]:
+    return {"Untagged": item.untagged} if item.WhichOneof("what") == "untagged" else {"Deleted": item.deleted}
+
+
+async def prune(call: Call) -> web.StreamResponse:
+    """POST /images/prune."""
+    wanted = filters.parse(call.text("filters"), _PRUNE_FILTERS)
+    dangling = wanted.boolean("dangling")
+    request = pb.PruneRequest(
+        dangling=dangling is not False,
+        until_ns=timestamp(wanted.one("until"), time.time_ns()),
+        labels=wanted.get("label"),
+        not_labels=wanted.get("label!"),
+    )
+    answer = await call_again(lambda: call.peers.images.Prune(request), what=_WHAT)
+    removals: list[Any] = [_removal(item) for item in answer.removals]
+    return json({"ImagesDeleted": removals or None, "SpaceReclaimed": answer.space_reclaimed})
+
+
+ROUTES: list[Route] = [
+    ("GET", "/images/json", listing),
+    ("POST", "/images/prune", prune),
+    ("GET", "/images/{name...}/json", inspect),
+    ("GET", "/images/{name...}/history", history),
+    ("POST", "/images/{name...}/tag", tag),
+    ("DELETE", "/images/{name...}", remove),
+]

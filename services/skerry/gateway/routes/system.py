@@ -1,0 +1,127 @@
+"""ping, version, info, df, and the nouns that this engine has none of: volumes, plugins, swarm."""
+
+import asyncio
+from typing import Any
+
+import grpc.aio
+from aiohttp import web
+
+from skerry.api.containers.v1 import containers_pb2
+from skerry.api.images.v1 import images_pb2
+from skerry.core.errors import NotFound, NotSupported, SkerryError, Unavailable
+from skerry.core.rpc.channel import call_again
+from skerry.gateway.call import COMMON_HEADERS, Call, Handler, Route, json
+from skerry.gateway.docker import system
+from skerry.gateway.docker.images import summary as image_summary
+from skerry.gateway.docker.ps import summary as container_summary
+from skerry.gateway.routes.listing import Names, containers, images, sandboxes
+from skerry.gateway.versions import CONSOLE_SIZE
+
+_PING_HEADERS = {**COMMON_HEADERS, "Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache", "Swarm": "inactive"}
+
+
+async def ping(call: Call) -> web.StreamResponse:
+    """GET and HEAD /_ping: the gateway itself answers; what a service lacks shows in what it is asked for."""
+    if call.request.method == "HEAD":
+        return web.Response(headers={**_PING_HEADERS, "Content-Length": "0"}, content_type="text/plain")
+    return web.Response(body=b"OK", headers=_PING_HEADERS, content_type="text/plain")
+
+
+async def version(call: Call) -> web.StreamResponse:
+    """GET /version."""
+    return json(system.version(call.version))
+
+
+async def info(call: Call) -> web.StreamResponse:
+    """GET /info."""
+    node, store = await asyncio.gather(_node(call), _images(call))
+    return json(system.info(node, store, call.peers.node, call.peers.event_listeners, call.version))
+
+
+async def _node(call: Call) -> containers_pb2.InfoResponse:
+    return await call_again(lambda: call.peers.containers.Info(containers_pb2.InfoRequest()), what="the container service")
+
+
+async def _images(call: Call) -> images_pb2.InfoResponse | None:
+    try:
+        return await call_again(lambda: call.peers.images.Info(images_pb2.InfoRequest()), patience=0.5, what="the image store")
+    except (SkerryError, grpc.aio.AioRpcError):
+        return None
+
+
+async def disk_usage(call: Call) -> web.StreamResponse:
+    """GET /system/df."""
+    every, boxes, known, store = await asyncio.gather(
+        containers(call.peers, size=True), sandboxes(call.peers), images(call.peers), _images(call)
+    )
+    names = Names(known)
+    uses: dict[str, int] = {}
+    for container in every:
+        uses[container.image_id] = uses.get(container.image_id, 0) + 1
+    document: dict[str, Any] = {
+        "LayersSize": store.layers_size if store else 0,
+        "Images": [image_summary(image, call.version, containers=uses.get(image.id, 0), shared_size=0) for image in known or []],
+        "Containers": [container_summary(container, boxes.get(container.id), names, call.version) for container in every],
+        "Volumes": [],
+        "BuildCache": [],
+    }
+    if call.version < CONSOLE_SIZE:
+        document["BuilderSize"] = 0
+    return json(document)
+
+
+async def volumes(call: Call) -> web.StreamResponse:
+    """GET /volumes: volumes exist below containers only, for now."""
+    return json({"Volumes": [], "Warnings": None})
+
+
+async def volume(call: Call) -> web.StreamResponse:
+    """GET /volumes/{name}."""
+    raise NotFound(f"get {call.params['name']}: no such volume")
+
+
+async def plugins(call: Call) -> web.StreamResponse:
+    """GET /plugins."""
+    return json([])
+
+
+async def plugin(call: Call) -> web.StreamResponse:
+    """GET /plugins/{name}/json."""
+    raise NotFound(f'plugin "{call.params["name"]}" not found')
+
+
+async def swarm(call: Call) -> web.StreamResponse:
+    """All of swarm."""
+    raise Unavailable(
+        'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
+    )
+
+
+def _not_yet(what: str) -> Handler:
+    async def refuse(call: Call) -> web.StreamResponse:
+        raise NotSupported(f"{what} is not supported yet")
+
+    return refuse
+
+
+ROUTES: list[Route] = [
+    ("GET", "/_ping", ping),
+    ("HEAD", "/_ping", ping),
+    ("GET", "/version", version),
+    ("GET", "/info", info),
+    ("POST", "/auth", _not_yet("logging in to a registry")),
+    ("GET", "/system/df", disk_usage),
+    ("GET", "/volumes", volumes),
+    ("GET", "/volumes/{name}", volume),
+    ("DELETE", "/volumes/{name}", volume),
+    ("POST", "/volumes/create", _not_yet("creating volumes")),
+    ("POST", "/volumes/prune", _not_yet("pruning volumes")),
+    ("GET", "/plugins", plugins),
+    ("GET", "/plugins/{name...}/json", plugin),
+    *(
+        (method, path, swarm)
+        for noun in ("swarm", "nodes", "services", "tasks", "secrets", "configs")
+        for method in ("GET", "POST", "DELETE")
+        for path in (f"/{noun}", f"/{noun}/{{rest...}}")
+    ),
+]
