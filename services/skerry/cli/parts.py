@@ -61,7 +61,9 @@ def keeper_command(where: Places) -> list[str] | None:
     """Returns the argv of the keeper, or None where the container runtime is not installed. Found without importing it."""
     spec = importlib.util.find_spec("skerry.containers")
     for folder in spec.submodule_search_locations or () if spec else ():
-        path = os.path.join(folder, "monitor", "keeper.py")
-        if os.path.exists(path):
-            return [sys.executable, "-I", "-S", "-E", path, "--run", where.run]
+        if os.path.exists(os.path.join(folder, "monitor", "keeper.py")):
+            services = os.path.dirname(os.path.dirname(folder))
+            # Standard library only: no site-packages, so that its copies stay small.
+            program = f"import sys; sys.path.insert(0, {services!r}); from skerry.containers.monitor.keeper import main; main()"
+            return [sys.executable, "-I", "-S", "-E", "-c", program, "--run", where.run]
     return None

@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import socket
+import struct
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -90,6 +91,17 @@ def spawn(argv: Sequence[str], environ: Mapping[str, str], descriptors: Sequence
         for fd in high:
             os.close(fd)
     return identify(pid)
+
+
+def answering(path: str) -> Process | None:
+    """Returns the process that listens on a SOCK_SEQPACKET unix socket, or None."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        try:
+            probe.connect(path)
+            credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        except OSError:
+            return None
+    return identify(struct.unpack("3i", credentials)[0])
 
 
 def take_listener(process: Process, descriptor: int, path: str) -> socket.socket | None:

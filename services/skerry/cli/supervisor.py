@@ -20,7 +20,7 @@ from typing import TextIO
 import msgspec
 
 from skerry.cli.parts import GATEWAY_SOCKET_FD, SERVICES, Places, command, environment, keeper_command
-from skerry.cli.processes import Process, spawn, take_listener
+from skerry.cli.processes import Process, answering, spawn, take_listener
 from skerry.core.errors import Conflict, Failed
 from skerry.core.files import write_atomic
 from skerry.core.lifecycle import background
@@ -109,11 +109,12 @@ class Supervisor:
         argv = keeper_command(self._where)
         if argv is None:
             return
-        process = self._taken_over("keeper")
+        # The container runtime starts one too when it finds none: whoever answers is the keeper.
+        process = answering(f"{self._where.run}/keeper.sock")
         if process is None:
             process = spawn(argv, environment("containers", self._where))
             _leave_our_cgroup(process.pid)
-            self._note("keeper", process, 0)
+        self._note("keeper", process, 0)
 
     async def keep_keeper(self) -> None:
         """Starts the keeper again when it dies; monitors outlive it."""
@@ -122,7 +123,6 @@ class Supervisor:
             if self._stopping:
                 return
             await asyncio.sleep(_FIRST_PAUSE)
-            self._old.parts.pop("keeper", None)
             self.start_keeper()
 
     def _taken_over(self, part: str) -> Process | None:
