@@ -8,6 +8,7 @@ import time
 
 import msgspec
 import pytest
+
 from monitor_kit import Node, keeper_pid, living_node, output, until
 from skerry.containers.monitor import frames, protocol
 from skerry.containers.monitors import CreateFailed, Exit, Monitor, keeper_command
@@ -129,6 +130,17 @@ async def test_process_that_ends_before_create_answered_is_not_lost(node):
     assert (await monitor.wait()).code == 9
     await monitor.close()
     assert await output(f"{directory}/spool") == b"quick\n"
+
+
+async def test_process_that_its_runtime_buried_has_ended_with_an_unknown_status(node):
+    directory = node.directory("c")
+    create = ["sh", "-c", f"sh -c 'echo gone; exit 9' & echo $! > {directory}/pid; wait"]
+    monitor = await node.monitors.launch(node.job("c", create=create, start=[]))
+    await monitor.create()
+    await monitor.start()
+    assert (await monitor.wait()).code == 255
+    await monitor.close()
+    assert await output(f"{directory}/spool") == b"gone\n"
 
 
 async def test_killed_before_start_is_an_exit_and_start_is_refused(node):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from monitor_kit import living_node, until
 from skerry.containers.monitor import frames
 from skerry.containers.shipper import Shipper, Target

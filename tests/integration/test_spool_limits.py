@@ -5,6 +5,7 @@ import json
 import os
 
 import pytest
+
 from monitor_kit import living_node, output, until
 from skerry.containers.monitor import frames
 from skerry.containers.spool import SpoolReader, spool_range, write_cursor

@@ -22,9 +22,9 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 class Node:
     """RUN with a living keeper, and containers below it."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, mounts: str = "host") -> None:
         self.run = run
-        self.monitors = Monitors(f"{run}/keeper.sock", mounts="host")
+        self.monitors = Monitors(f"{run}/keeper.sock", mounts=mounts)
 
     def directory(self, name: str) -> str:
         path = f"{self.run}/{name}"

@@ -25,6 +25,9 @@ _DISK_SECONDS = 0.1
 # So long after the outputs' time a full disk may hold back the END frame; then the exit is told without it.
 _OVERDUE_SECONDS = 5.0
 
+# Exit code of a process whose status nobody could tell.
+_UNKNOWN = 255
+
 Job = dict[str, Any]
 
 _FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -101,7 +104,7 @@ class Monitor:
         op = request["op"]
         if op == "create" and self._phase == protocol.NEW:
             self._create()
-        elif op == "start" and self._phase == protocol.CREATED and not self._started:
+        elif op == "start" and self._phase == protocol.CREATED and not self._started and self._ended is None:
             self._phase, self._error = protocol.STARTING, None
             self._runtime.start()
         elif op == "close_stdin" and not self._job["tty"]:
@@ -155,6 +158,10 @@ class Monitor:
             try:
                 self._pid = self._runtime.read_pid()
                 self._take_streams()
+                if self._pid not in self._runtime.strays and not runtime.is_child(self._pid):
+                    # It ended and the runtime itself buried it: its status is lost, its end must not be.
+                    self._runtime.strays[self._pid] = _UNKNOWN
+                    self._time_ns = time.time_ns()
             except (OSError, ValueError) as error:
                 problem = str(error)
         if problem:

@@ -31,10 +31,17 @@ def become_subreaper() -> None:
     _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "subreaper")
 
 
+def _is_mount(path: str) -> bool:
+    """os.path.ismount does not see a directory that is bound onto itself."""
+    wanted = os.path.realpath(path).replace("\\", "\\134").replace(" ", "\\040").replace("\t", "\\011").replace("\n", "\\012")
+    with open("/proc/self/mountinfo") as file:
+        return any(line.split(" ", 5)[4] == wanted for line in file)
+
+
 def own_mount(path: str, flags: int) -> None:
     """Makes path a mount point with that propagation. Idempotent."""
     os.makedirs(path, mode=0o711, exist_ok=True)
-    if not os.path.ismount(path):
+    if not _is_mount(path):
         _mount(path, path, _MS_BIND)
         _mount("none", path, _MS_PRIVATE)
         if flags != _MS_PRIVATE:

@@ -164,6 +164,15 @@ class Runtime:
             os.kill(self.pid, signal.SIGKILL)
 
 
+def is_child(pid: int) -> bool:
+    """Tells whether this process will be told pid's exit."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def listen(directory: int, name: str, kind: int) -> socket.socket:
     """Listens at name in an open directory, whose path may be longer than a socket's address. Replaces what is there. Raises OSError."""
     path = f"/proc/self/fd/{directory}/{name}"
