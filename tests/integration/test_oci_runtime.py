@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from skerry.api.containers.v1 import containers_pb2
 from skerry.api.images.v1 import images_pb2
 from skerry.api.networks.v1 import networks_pb2
 from skerry.containers import devices, oci, oci_resources, users
+from skerry.containers.filters import compiled_filters
 from skerry.containers.host import host_facts
 from skerry.containers.oci_mounts import ResolvedMount
 from skerry.containers.runtime import Runtime, StartFailure, explain, probe
@@ -56,6 +57,7 @@ class Bench:
         self.place = place
         self.rootfs = make_root(place)
         self.netns = new_netns(f"{place}/netns")
+        self.rewrite: Callable[[bytes], bytes] = bytes
         for name in ("hosts", "hostname", "resolv.conf"):
             (place / name).write_text(f"{name} of the sandbox\n")
 
@@ -107,7 +109,7 @@ class Bench:
         identifier = new_id()
         bundle = self.place / identifier
         bundle.mkdir()
-        (bundle / "config.json").write_bytes(self.config(identifier, args, **spec))
+        (bundle / "config.json").write_bytes(self.rewrite(self.config(identifier, args, **spec)))
         argv = self.runtime.create(identifier, str(bundle), f"{self.place}/{identifier}.pid")
         out = f"{self.place}/{identifier}.out"
         # The container inherits these; the runtime's own words are told apart by a failed create.
@@ -330,3 +332,41 @@ async def test_the_probe_prefers_crun_and_says_why_none_works(tmp_path: Path) ->
     assert os.listdir(runtime.directory) == []
     with pytest.raises(Failed, match="no OCI runtime works on this host: nosuch is not installed"):
         await probe(f"{tmp_path}/run", "nosuch")
+
+
+@pytest.mark.root
+@private_mounts
+async def test_compiled_filters_are_the_ones_that_crun_made_itself(tmp_path: Path) -> None:
+    async with bench("crun", tmp_path) as b:
+        filters = await compiled_filters(b.runtime)
+        assert filters.honoured
+        config = b.config(new_id(), ["x"])
+        assert filters.apply(config) == config
+        async with b.created(["sleep", "50"]) as (first, _):
+            filters.learn((tmp_path / first / "config.json").read_bytes(), first)
+            compiled = Path(b.runtime.directory, first, "seccomp.bpf").read_bytes()
+        b.rewrite = filters.apply
+        async with b.created(["sh", "-c", "grep Seccomp: /proc/self/status; unshare -U true; sleep 50"]) as (second, failure):
+            assert failure is None
+            document = json.loads((tmp_path / second / "config.json").read_bytes())
+            assert "seccomp" not in document["linux"]
+            assert Path(b.runtime.directory, second, "seccomp.bpf").read_bytes() == compiled
+            await process.run(b.runtime.start(second), timeout=20)
+            for args in (["grep", "Seccomp:", "/proc/self/status"], ["unshare", "-U", "true"]):
+                additional = oci.exec_process(config=(tmp_path / second / "config.json").read_bytes(), args=args, host=host_facts())
+                ran = await exec_in(b, second, additional)
+                assert ran.output.strip() in ("Seccomp:\t2", "unshare: unshare(0x10000000): Operation not permitted")
+        # Another profile does not get this program.
+        other = json.loads(b.config(new_id(), ["x"], cap_add=["SYS_ADMIN"]))
+        assert "seccomp" in json.loads(filters.apply(json.dumps(other).encode()))["linux"]
+
+
+@pytest.mark.root
+@private_mounts
+async def test_runc_gets_profiles_as_they_are(tmp_path: Path) -> None:
+    async with bench("runc", tmp_path) as b:
+        filters = await compiled_filters(b.runtime)
+        assert not filters.honoured
+        config = b.config(new_id(), ["x"])
+        filters.learn(config, "x")
+        assert filters.apply(config) == config

@@ -30,9 +30,9 @@ def test_nothing_above_the_hosts_bounding_set_is_granted() -> None:
 
 
 def test_unknown_names_are_refused_in_dockers_words() -> None:
-    with pytest.raises(InvalidArgument, match='^invalid CapAdd: unknown capability: "CAP_FOO"$'):
+    with pytest.raises(InvalidArgument, match=r'^invalid CapAdd: unknown capability: "CAP_FOO"$'):
         validate(["foo"], [])
-    with pytest.raises(InvalidArgument, match='^invalid CapDrop: unknown capability: "CAP_FOO"$'):
+    with pytest.raises(InvalidArgument, match=r'^invalid CapDrop: unknown capability: "CAP_FOO"$'):
         validate([], ["CAP_FOO"])
 
 

@@ -1,4 +1,4 @@
-"""Specifications against those that dockerd 20.10.24 wrote for the same options (dockerd_specs.json, recorded once, machine's paths replaced)."""
+"""Specifications against those that dockerd 20.10.24 wrote for the same options: dockerd_specs.json, recorded once, paths replaced."""
 
 import json
 from pathlib import Path
@@ -19,23 +19,14 @@ from skerry.core.errors import InvalidArgument, NotSupported
 RECORDED = json.loads((Path(__file__).parent / "dockerd_specs.json").read_text())
 IDENTIFIER = "5" * 64
 ROOT = User(0, 0, (0,), "/root")
+LESS = frozenset(capabilities.NAMES) - {"CAP_SYS_RESOURCE"}
 FULL = HostFacts(capabilities=frozenset(capabilities.NAMES), init="/usr/bin/docker-init")
 NONE, HOST, CONTAINER = networks_pb2.NETWORK_MODE_NONE, networks_pb2.NETWORK_MODE_HOST, networks_pb2.NETWORK_MODE_CONTAINER
 
 
 def build(mode: Any = NONE, hostname: str = "SHORTID", netns: str = "/proc/1/ns/net", **more: Any) -> dict[str, Any]:
-    inputs = {
-        "args": ["sleep", "100"],
-        "env": [],
-        "user": ROOT,
-        "host": FULL,
-        "mounts": [],
-        "devices": [],
-        "pid_namespace": "",
-        "ipc_namespace": "",
-        "shm_path": "",
-    }
-    chosen = {key: more.pop(key, default) for key, default in inputs.items()}
+    chosen: dict[str, Any] = {"args": ["sleep", "100"], "env": [], "user": ROOT, "host": FULL}
+    chosen.update((key, more.pop(key)) for key in oci.SpecInputs.__struct_fields__ if key in more)
     sandbox = networks_pb2.Sandbox(
         mode=mode,
         netns_path=netns,
@@ -168,9 +159,7 @@ def test_a_mount_on_dev_replaces_what_is_below() -> None:
 
 
 def test_privileged_is_within_the_hosts_bounding_set() -> None:
-    host = HostFacts(
-        capabilities=frozenset(capabilities.NAMES) - {"CAP_SYS_RESOURCE"}, hard_limits={"RLIMIT_NOFILE": 1000}, oom_score_adj=-5
-    )
+    host = HostFacts(capabilities=LESS, hard_limits={"RLIMIT_NOFILE": 1000}, oom_score_adj=-5)
     document = build(
         host=host,
         privileged=True,
@@ -193,26 +182,14 @@ def test_privileged_is_within_the_hosts_bounding_set() -> None:
 
 def test_the_cgroup_namespace_is_private_on_version_2_only() -> None:
     for version, mode, private in ((1, "", False), (2, "", True), (2, "host", False), (1, "private", True)):
-        kinds = [
-            each["type"]
-            for each in build(host=HostFacts(capabilities=FULL.capabilities, cgroup_version=version), cgroupns_mode=mode)["linux"][
-                "namespaces"
-            ]
-        ]
+        host = HostFacts(capabilities=FULL.capabilities, cgroup_version=version)
+        kinds = [each["type"] for each in build(host=host, cgroupns_mode=mode)["linux"]["namespaces"]]
         assert ("cgroup" in kinds) is private
 
 
-@pytest.mark.parametrize(
-    ("parent", "expected"),
-    [
-        ("", f"/skerry/{IDENTIFIER}"),
-        ("/custom", f"/custom/{IDENTIFIER}"),
-        ("a/b", f"/a/b/{IDENTIFIER}"),
-        ("../../etc", f"/etc/{IDENTIFIER}"),
-    ],
-)
-def test_a_cgroup_parent_leads_nowhere_above(parent: str, expected: str) -> None:
-    assert build(cgroup_parent=parent)["linux"]["cgroupsPath"] == expected
+@pytest.mark.parametrize(("parent", "above"), [("", "/skerry"), ("/custom", "/custom"), ("a/b", "/a/b"), ("../../etc", "/etc")])
+def test_a_cgroup_parent_leads_nowhere_above(parent: str, above: str) -> None:
+    assert build(cgroup_parent=parent)["linux"]["cgroupsPath"] == f"{above}/{IDENTIFIER}"
 
 
 def test_version_2_has_no_swappiness_and_no_oom_switch() -> None:
@@ -253,7 +230,7 @@ def test_init_without_a_program_is_refused_clearly() -> None:
 
 
 def test_network_sysctls_are_refused_in_the_hosts_network() -> None:
-    with pytest.raises(InvalidArgument, match='sysctl "net.ipv4.ip_forward" not allowed in host network namespace'):
+    with pytest.raises(InvalidArgument, match=r'sysctl "net.ipv4.ip_forward" not allowed in host network namespace'):
         build(mode=HOST, netns="", sysctls={"net.ipv4.ip_forward": "1"})
 
 
@@ -283,15 +260,14 @@ def test_variables_are_laid_over_each_other(base: list[str], over: list[str], re
 
 def test_an_exec_is_the_containers_process_with_what_is_asked() -> None:
     config = json.dumps(build(env=["A=b"], tty=True, working_dir="/w", console_height=1, console_width=2)).encode()
+    user = User(1000, 1000, (1000,))
     plain = json.loads(oci.exec_process(config=config, args=["x"], host=FULL))
     assert plain["args"] == ["x"]
     assert plain["cwd"] == "/w"
     assert plain["terminal"] is False
     assert "consoleSize" not in plain
     assert "TERM=xterm" not in plain["env"]
-    bob = json.loads(
-        oci.exec_process(config=config, args=["x"], host=FULL, user=User(1000, 1000, (1000,)), tty=True, rows=30, columns=90, env=["A=c"])
-    )
+    bob = json.loads(oci.exec_process(config=config, args=["x"], host=FULL, user=user, tty=True, rows=30, columns=90, env=["A=c"]))
     assert bob["capabilities"]["effective"] == []
     assert bob["consoleSize"] == {"height": 30, "width": 90}
     assert {"A=c", "TERM=xterm"} <= set(bob["env"])

@@ -7,6 +7,10 @@ from skerry.containers.start_failure import explain, plain
 CREATE = "failed to create shim task: OCI runtime create failed: "
 START = CREATE + "runc create failed: unable to start container process: "
 EXEC = "OCI runtime exec failed: exec failed: unable to start container process: "
+CRUN_MISSING = "executable file `nosuch` not found in $PATH: No such file or directory\n"
+MISSING = START + 'exec: "nosuch": executable file not found in $PATH: unknown'
+NOWHERE = START + 'chdir to cwd ("/nosuch") set in config.json failed: no such file or directory: unknown'
+NO_X = START + 'exec: "/no/x": stat /no/x: no such file or directory: unknown'
 RUNC = 'time="2026-11-24T11:34:49Z" level=error msg="runc create failed: unable to start container process: '
 
 
@@ -14,22 +18,22 @@ RUNC = 'time="2026-11-24T11:34:49Z" level=error msg="runc create failed: unable 
     ("text", "argv0", "code", "message"),
     [
         (
-            "executable file `nosuch` not found in $PATH: No such file or directory\n",
+            CRUN_MISSING,
             "nosuch",
             127,
-            START + 'exec: "nosuch": executable file not found in $PATH: unknown',
+            MISSING,
         ),
         (
-            "2026-11-24T11:33:09.471813Z: executable file `nosuch` not found in $PATH: No such file or directory\n",
+            "2026-11-24T11:33:09.471813Z: " + CRUN_MISSING,
             "nosuch",
             127,
-            START + 'exec: "nosuch": executable file not found in $PATH: unknown',
+            MISSING,
         ),
         (
             "executable file `/no/x` not found in $PATH: No such file or directory",
             "/no/x",
             127,
-            START + 'exec: "/no/x": stat /no/x: no such file or directory: unknown',
+            NO_X,
         ),
         ("open executable: Permission denied", "/etc/passwd", 126, START + 'exec: "/etc/passwd": permission denied: unknown'),
         ("open executable: Operation not permitted", "/etc", 126, START + 'exec: "/etc": permission denied: unknown'),
@@ -38,13 +42,13 @@ RUNC = 'time="2026-11-24T11:34:49Z" level=error msg="runc create failed: unable 
             "chdir `/nosuch`: No such file or directory",
             "x",
             126,
-            START + 'chdir to cwd ("/nosuch") set in config.json failed: no such file or directory: unknown',
+            NOWHERE,
         ),
         (
             RUNC + 'exec: \\"nosuch\\": executable file not found in $PATH"',
             "nosuch",
             127,
-            START + 'exec: "nosuch": executable file not found in $PATH: unknown',
+            MISSING,
         ),
         (RUNC + 'exec: \\"/etc\\": permission denied"', "/etc", 126, START + 'exec: "/etc": permission denied: unknown'),
         ("cannot stat `/gone`: No such file or directory", "true", 128, CREATE + "cannot stat `/gone`: No such file or directory: unknown"),

@@ -13,9 +13,8 @@ from skerry.core.errors import InvalidArgument
 def rootfs(tmp_path: Path) -> str:
     root = tmp_path / "root"
     (root / "etc").mkdir(parents=True)
-    (root / "etc/passwd").write_text(
-        "# comment\nroot:x:0:0:root:/root:/bin/sh\nbob:x:1000:1000::/home/bob:/bin/sh\n77:x:78:79::/seven:\nbad:x:zz:1::/:\nshort:x\n\n"
-    )
+    people = "root:x:0:0:root:/root:/bin/sh\nbob:x:1000:1000::/home/bob:/bin/sh\n77:x:78:79::/seven:\nbad:x:zz:1::/:\nshort:x\n\n"
+    (root / "etc/passwd").write_text(f"# comment\n{people}")
     (root / "etc/group").write_text("root:x:0:\nstaff:x:50:bob,alice\nwheel:x:10:root\nbob:x:1000:\n")
     return str(root)
 

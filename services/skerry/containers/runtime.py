@@ -3,6 +3,8 @@
 import os
 import shutil
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -127,26 +129,36 @@ async def _version(path: str) -> str:
 
 
 async def _try(runtime: Runtime) -> str:
+    async with trial(runtime) as (_, lament):
+        return lament
+
+
+@asynccontextmanager
+async def trial(runtime: Runtime, **linux: Any) -> AsyncIterator[tuple[str, str]]:
+    """Creates a throwaway container of host directories that would sleep; yields its id and why it failed ("" when it did not).
+
+    linux are further parts of that section; `annotations` goes beside it. It is created, not started; gone at the end.
+    """
     identifier = f"probe-{new_id()[:12]}"
     with tempfile.TemporaryDirectory(dir=runtime.directory, prefix=".probe-") as bundle:
         os.mkdir(f"{bundle}/rootfs")
-        write_atomic(f"{bundle}/config.json", msgspec.json.encode(_probe_config(f"{bundle}/rootfs", identifier)), sync=False)
+        config = _probe_config(f"{bundle}/rootfs", identifier)
+        config["annotations"] = linux.pop("annotations", {})
+        config["linux"].update(linux)
+        write_atomic(f"{bundle}/config.json", msgspec.json.encode(config), sync=False)
         # The created process inherits stdio and would keep pipes open; so it gets a file.
         argv = ["sh", "-c", 'exec "$@" </dev/null >"$0" 2>&1', f"{bundle}/said", *runtime.create(identifier, bundle, f"{bundle}/pid")]
         try:
             result = await run(argv, timeout=_QUICK, check=False)
-            if result.status == 0:
-                return ""
             with open(f"{bundle}/said", "rb") as file:  # noqa: ASYNC230 - a few bytes, just written
-                return plain(file.read().decode("utf-8", "replace"))
-        except Failed as error:
-            return str(error)
+                said = plain(file.read().decode("utf-8", "replace"))
+            yield identifier, said if result.status else ""
         finally:
-            await run([*runtime._base(), "delete", "--force", identifier], timeout=_QUICK, check=False)
+            await runtime.delete(identifier)
 
 
 def _probe_config(rootfs: str, identifier: str) -> dict[str, Any]:
-    """A container of host directories with all that matters: namespaces, cgroup, mounts. It is created, never started."""
+    """A container of host directories with all that matters: namespaces, cgroup, mounts."""
     granted = sorted(host_facts().capabilities & {"CAP_CHOWN", "CAP_KILL"})
     host = [
         mount(path, "bind", os.path.realpath(path), ["rbind", "ro"]) for path in ("/usr", "/bin", "/lib", "/lib64") if os.path.isdir(path)
@@ -155,7 +167,7 @@ def _probe_config(rootfs: str, identifier: str) -> dict[str, Any]:
         "ociVersion": "1.0.2",
         "process": {
             "user": {"uid": 0, "gid": 0},
-            "args": ["/bin/sh"],
+            "args": ["/bin/sleep", "60"],
             "env": ["PATH=/bin"],
             "cwd": "/",
             "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), granted),
@@ -180,4 +192,4 @@ def _unknown(result: Result) -> bool:
     return "does not exist" in text or ("status" in text and "no such file" in text) or "cannot open directory" in text
 
 
-__all__ = ["Runtime", "StartFailure", "explain", "probe"]
+__all__ = ["Runtime", "StartFailure", "explain", "probe", "trial"]
