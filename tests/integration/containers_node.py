@@ -101,8 +101,11 @@ class NodeUnderTest:
         """Ends the service by a signal; returns its exit status."""
         assert self.process is not None and self._channel is not None
         await self._channel.close()
-        if self.process.returncode is None:
-            self.process.send_signal(number)
+        try:
+            # Not send_signal: that would bury a process that has just ended before asyncio sees its status.
+            os.kill(self.process.pid, number)
+        except ProcessLookupError:
+            pass
         return await asyncio.wait_for(self.process.wait(), 20)
 
     @property

@@ -193,3 +193,32 @@ async def test_streams_and_waits_end_when_the_service_stops_and_the_container_go
 
 async def _drained(stream: "grpc.aio.UnaryStreamCall[pb.WaitRequest, pb.WaitResponse]") -> None:
     assert await stream.read() is grpc.aio.EOF
+
+
+async def test_a_container_outlives_its_monitor_and_its_exit_is_told() -> None:
+    async with containers_node() as node:
+        container_id = await node.create("sh", "-c", "sleep 1; exit 8")
+        await node.start_container(container_id)
+        os.kill(_monitor(node), signal.SIGKILL)
+        exited = await node.wait(container_id)
+        assert exited.exit_code == 255  # nobody could see it
+        state = (await node.get(container_id)).state
+        assert state.finished_ns - state.started_ns > 900_000_000
+        await node.remove(container_id, force=False)
+        assert node.leftovers(container_id) == []
+
+
+def _monitor(node: NodeUnderTest) -> int:
+    """Returns the only monitor: a fork of the keeper."""
+    keeper = node.keeper()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file:
+                parent = int(file.read().rpartition(")")[2].split()[1])
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                forked = b"monitor.keeper" in file.read()
+        except OSError:
+            continue
+        if parent == keeper and forked:
+            return int(name)
+    raise AssertionError("no monitor found")

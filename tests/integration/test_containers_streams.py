@@ -250,3 +250,15 @@ async def test_read_spool_reads_like_logs(node: NodeUnderTest) -> None:
     first = (await read(stdout=True, timestamps=True)).split(b"\n")[0]
     assert len(first) == 32 and first.endswith(b"Z a")
     await node.remove(container_id)
+
+
+async def test_containers_and_execs_are_always_filtered(node: NodeUnderTest) -> None:
+    # The second container gets the filter that was compiled for the first.
+    for _ in range(2):
+        container_id, _, output = await node.run_to_end("grep", "Seccomp:", "/proc/self/status")
+        assert streams(output)[0] == b"Seccomp:\t2\n"
+        await node.remove(container_id)
+    container_id = await _sleeping(node, "")
+    _, output, _ = await run_exec(node, container_id, "grep", "Seccomp:", "/proc/self/status")
+    assert streams(output)[0] == b"Seccomp:\t2\n"
+    await node.remove(container_id)

@@ -15,6 +15,7 @@ from skerry.api.containers.v1.execs_pb2_grpc import add_ExecsServiceServicer_to_
 from skerry.containers.environment import Environment, read_boot_id
 from skerry.containers.exec_service import ExecsService
 from skerry.containers.execs import Execs
+from skerry.containers.filters import compiled_filters
 from skerry.containers.host import host_facts
 from skerry.containers.layers.store import open_layers
 from skerry.containers.monitors import Monitors, ensure_keeper, keeper_command
@@ -68,6 +69,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         layers = await stack.enter_async_context(open_layers(settings.root, settings.run, form=settings.layers, tls=tls_of(settings)))
         shipper = Shipper(tls=tls_of(settings), quota=settings.quota, away_quota=settings.away_quota, disk_share=settings.disk_share)
         await stack.enter_async_context(shipper)
+        runtime = await probe(settings.run, settings.runtime)
         environment = Environment(
             root=settings.root,
             node=settings.node or socket.gethostname(),
@@ -77,7 +79,8 @@ async def service(settings: Settings) -> AsyncIterator[str]:
             image_store=settings.images or f"unix:{settings.run}/images.sock",
             router=settings.logs or f"unix:{settings.run}/logs.sock",
             host=host_facts(),
-            runtime=await probe(settings.run, settings.runtime),
+            runtime=runtime,
+            filters=await compiled_filters(runtime),
             layers=layers,
             monitors=Monitors(f"{settings.run}/keeper.sock"),
             shipper=shipper,

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -165,14 +166,21 @@ class Container:
                 self.monitor = monitor = found
                 continue
             if found is None:
-                await self.environment.runtime.delete(self.id)
-                await self.apply(Lost(time.time_ns(), sandbox=True))
+                await self.follow_process(sandbox=True)
                 return
             ended = found
             break
         await monitor.close()
         oom = oom_kills(cgroup_path(self.id, self.spec.cgroup_parent)) > 0
         await self.apply(Exited(run, ended.code, ended.time_ns or time.time_ns(), oom))
+
+    async def follow_process(self, *, sandbox: bool) -> None:
+        """Waits for the end of a process that has no monitor any more: nobody can tell its exit code, but its end is not missed."""
+        self.monitor = None
+        known = await self.environment.runtime.state(self.id)
+        if known is not None and known.get("status") in ("running", "paused") and known.get("pid") == self.state.pid:
+            await _process_ended(self.state.pid)
+        await self.apply(Lost(time.time_ns(), sandbox=sandbox))
 
     async def _find_monitor(self) -> Monitor | Exit | None:
         for _ in range(_FIND_TRIES):
@@ -232,3 +240,18 @@ class Container:
 
 
 Relaunch = Callable[[Container], Coroutine[Any, Any, None]]
+
+
+async def _process_ended(pid: int) -> None:
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(fd, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)

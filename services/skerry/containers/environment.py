@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
 
+from skerry.containers.filters import CompiledFilters
 from skerry.containers.host import HostFacts
 from skerry.containers.layers.store import Layers
 from skerry.containers.monitors import Monitors
@@ -31,6 +32,7 @@ class Environment:
     router: str
     host: HostFacts
     runtime: Runtime
+    filters: CompiledFilters
     layers: Layers
     monitors: Monitors
     shipper: Shipper

@@ -89,7 +89,7 @@ async def _bring_up(
     for volume in empty:
         await _copy_up(rootfs, volume)
     shm_path = f"{ipc_namespace_of.directory}/shm" if ipc_namespace_of else ""
-    await asyncio.to_thread(_prepare, container, rootfs, (pid_namespace, ipc_namespace, shm_path))
+    config = await asyncio.to_thread(_prepare, container, rootfs, (pid_namespace, ipc_namespace, shm_path))
     await failpoints.reached("containers.start.prepared")
     # Before the process: from now on its output is held for the router.
     await environment.shipper.add(ship_target(container, run))
@@ -97,6 +97,7 @@ async def _bring_up(
     try:
         await failpoints.reached("containers.start.launched")
         pid = await monitor.create()
+        environment.filters.learn(config, container.id)
         await failpoints.reached("containers.start.created")
         await monitor.start()
         await failpoints.reached("containers.start.started")
@@ -125,7 +126,8 @@ async def _copy_up(rootfs: str, volume: Volume) -> None:
         os.close(fd)
 
 
-def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]) -> None:
+def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]) -> bytes:
+    """Writes config.json; returns it as it was before the system call filter was replaced by its compiled form."""
     record, spec, host = container.record, container.spec, container.environment.host
     pid_namespace, ipc_namespace, shm_path = namespaces
     if spec.ipc_mode == "shareable":
@@ -151,7 +153,8 @@ def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]
             shm_path=shm_path,
         )
     )
-    write_atomic(f"{container.directory}/config.json", document, sync=False)
+    write_atomic(f"{container.directory}/config.json", container.environment.filters.apply(document), sync=False)
+    return document
 
 
 def _job(container: Container, run: int) -> Job:

@@ -60,9 +60,9 @@ async def _running(container: Container) -> None:
         case Exit(code=code, time_ns=time_ns, run=ended) if ended == run:
             await container.apply(Exited(run, code, time_ns))
         case _:
-            _log.warning("nobody saw how a container ended", extra={"container": container.id})
-            await environment.runtime.delete(container.id)
-            await container.apply(Lost(time.time_ns(), sandbox=_sandbox_is_there(container)))
+            _log.warning("a container has no monitor any more", extra={"container": container.id})
+            sandbox = _sandbox_is_there(container)
+            _ = environment.tasks.spawn(container.follow_process(sandbox=sandbox), f"follow {container.id[:12]}")
 
 
 async def _undo_start(container: Container) -> None:
