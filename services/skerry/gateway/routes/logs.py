@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 _BEHIND_MS = 2000
 _HEAD_SECONDS = 0.25
 _AGAIN_SECONDS = 0.2
+_PATIENCE = 10.0
 _LIVE = frozenset({containers_pb2.STATUS_RUNNING, containers_pb2.STATUS_PAUSED, containers_pb2.STATUS_RESTARTING})
 
 
@@ -82,6 +83,7 @@ async def _records(call: Call, request: pb.ReadRequest, container: containers_pb
     sent = 0
     tty = container.spec.tty
     run = container.state.run + (container.state.status not in _LIVE)
+    patience = time.monotonic() + _PATIENCE
     while True:
         stream = call.peers.logs.Read(request)
         skip, lost = sent, False
@@ -104,18 +106,18 @@ async def _records(call: Call, request: pb.ReadRequest, container: containers_pb
                 async for data in _spool(call, request, tty):
                     yield data
                 return
+            # A tail is counted from another end by now: what was sent could not be told from what was not.
+            if request.HasField("tail") or (not request.follow and time.monotonic() > patience):
+                raise translated(error) from error
             lost = True
         finally:
             stream.cancel()
-        if not request.follow or call.peers.stopping.is_set():
-            return
-        state = (await find(call.peers, request.container_id)).state
-        if not lost and (state.status not in _LIVE or state.run != run):
-            return
-        if request.HasField("tail"):
-            # Counted from another end now, the lines could not be matched with those already sent.
-            _log.warning("log stream ended: the router went away", extra={"container": request.container_id})
-            return
+        if not lost:
+            if not request.follow or call.peers.stopping.is_set():
+                return
+            state = (await find(call.peers, request.container_id)).state
+            if state.status not in _LIVE or state.run != run:
+                return
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
