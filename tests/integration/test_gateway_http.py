@@ -359,3 +359,50 @@ async def test_docker_py_gets_data_that_comes_at_once(running: Engine) -> None:
             return attached, ran, code, done.output
 
     assert await asyncio.to_thread(use) == (b"out\nerr\n", b"hi\n", 0, b"in\n")
+
+
+HOSTILE = [
+    {"HostConfig": {"ConsoleSize": [1 << 40, 1]}},
+    {"HostConfig": {"ConsoleSize": [1]}},
+    {"HostConfig": {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 1 << 40}}},
+    {"StopTimeout": 1 << 40},
+    {"HostConfig": {"PortBindings": {"1-65535/tcp": [{"HostPort": "1-65535"}], "1-65535/udp": [{}]}}},
+    {"HostConfig": {"Ulimits": [None], "Devices": [None], "Mounts": [None]}},
+    {"HostConfig": {"Binds": [":"]}},
+    {"Env": [None]},
+    {"ExposedPorts": {"": None}},
+    {"HostConfig": {"NetworkMode": "container:"}},
+    {"HostConfig": {"ExtraHosts": [""]}},
+]
+
+
+@pytest.mark.parametrize("config", HOSTILE, ids=[json.dumps(config)[:60] for config in HOSTILE])
+async def test_hostile_creates_are_400_and_change_nothing(running: Engine, config: dict[str, object]) -> None:
+    answer = await ask(running.socket, "POST", "/containers/create", {"Image": "busybox", **config})
+    assert answer.status == 400, answer.body
+    assert answer.message
+    assert not running.images.leases
+    assert not running.containers.boxes
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/containers/%ff%fe/json", 404),
+        ("GET", "/containers/%00/json", 404),
+        ("GET", "/containers/%2e%2e%2f%2e%2e/json", 404),
+        ("GET", "/images/%ff/json", 404),
+        ("POST", "/containers/create?name=%ff", 400),
+        ("GET", "/containers/json?limit=99999999999999999999999", 200),
+        ("GET", '/containers/json?filters={"name":["["]}', 200),
+        ("GET", '/containers/json?filters={"publish":["x"]}', 400),
+        ("GET", '/events?filters={"type":[1]}', 400),
+        ("GET", "/events?since=x&until=1", 400),
+        ("POST", "/containers/x/stop?t=99999999999", 400),
+        ("GET", "//containers/json", 404),
+        ("GET", "/v1.41", 404),
+    ],
+)
+async def test_odd_paths_and_queries_get_plain_answers(running: Engine, method: str, path: str, status: int) -> None:
+    body = {"Image": "busybox"} if "create" in path else None
+    assert (await ask(running.socket, method, path, body)).status == status

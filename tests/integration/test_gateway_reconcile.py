@@ -1,6 +1,7 @@
 """What a gateway finds at start, and what happens when services or the gateway go away and come back."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway_doubles.engine import Engine, doubles, engine
-from gateway_doubles.raw import ask, frames, hijack
+from gateway_doubles.raw import ask, frames, head, hijack, request
 from skerry.api.containers.v1 import containers_pb2
 from skerry.api.networks.v1 import networks_pb2
 from skerry.core.errors import InvalidArgument
@@ -132,6 +133,58 @@ async def test_attach_and_wait_outlive_a_restart_of_the_node_service() -> None:
             writer.write_eof()
             assert await asyncio.wait_for(reader.read(), 8) == b""
             assert (await asyncio.wait_for(waiting, 8)).json() == {"Error": None, "StatusCode": 0}
+        writer.close()
+
+
+async def test_events_go_on_without_gap_or_double_after_a_restart_of_a_service() -> None:
+    async with doubles() as made, AsyncExitStack() as stack:
+        for name in ("images", "networks", "logs"):
+            await stack.enter_async_context(made.serve(name))
+        node = AsyncExitStack()
+        await node.enter_async_context(made.serve("containers"))
+        await stack.enter_async_context(made.gateway())
+        reader, writer = await asyncio.open_unix_connection(made.socket)
+        writer.write(request("GET", '/events?filters={"type":["container"]}'))
+        await head(reader)
+
+        async def next_action() -> str:
+            line = await asyncio.wait_for(reader.readuntil(b"}\n"), 8)
+            return str(json.loads(line[line.index(b"{") :])["Action"])
+
+        made.containers.events.add("container", "one", "x")
+        assert await next_action() == "one"
+        await node.aclose()
+        made.containers.events.add("container", "two", "x")
+        async with made.serve("containers"):
+            assert await next_action() == "two"
+            made.containers.events.add("container", "three", "x")
+            assert await next_action() == "three"
+        writer.close()
+
+
+async def test_following_logs_go_on_after_a_restart_of_the_router() -> None:
+    async with doubles() as made, AsyncExitStack() as stack:
+        for name in ("images", "networks", "containers"):
+            await stack.enter_async_context(made.serve(name))
+        router = AsyncExitStack()
+        await router.enter_async_context(made.serve("logs"))
+        await stack.enter_async_context(made.gateway())
+        one = await run(made, "sleep", "9")
+        output = made.containers.boxes[one].output
+        output.write(1, b"before")
+        reader, writer = await asyncio.open_unix_connection(made.socket)
+        writer.write(request("GET", "/containers/one/logs?stdout=1&follow=1"))
+        await head(reader)
+
+        async def next_frame() -> list[tuple[int, bytes]]:
+            size = int(await asyncio.wait_for(reader.readuntil(b"\r\n"), 8), 16)
+            return frames((await reader.readexactly(size + 2))[:-2])
+
+        assert await next_frame() == [(1, b"before")]
+        await router.aclose()
+        output.write(1, b"meanwhile")
+        async with made.serve("logs"):
+            assert await next_frame() == [(1, b"meanwhile")]
         writer.close()
 
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import grpc.aio
 from aiohttp import web
 
-from skerry.core.errors import NotFound, SkerryError
+from skerry.core.errors import InvalidArgument, NotFound, SkerryError
 from skerry.gateway import errors
 from skerry.gateway.call import COMMON_HEADERS, Call, Handler, Route
 from skerry.gateway.peers import Peers
@@ -72,6 +72,8 @@ class App:
             raise
         except (SkerryError, grpc.aio.AioRpcError) as error:
             failure: Exception = error
+        except UnicodeError as error:
+            failure = InvalidArgument(f"invalid text in request: {error}")
         except Exception as error:  # noqa: BLE001 - the edge of a request: logged and answered as a bug
             failure = error
         if call is not None and call.begun:

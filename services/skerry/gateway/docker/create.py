@@ -14,6 +14,7 @@ from skerry.gateway.docker.checks import check
 from skerry.gateway.docker.mounts import mounts
 from skerry.gateway.docker.ports import bindings, expand
 from skerry.gateway.docker.shapes import CONFIG, CREATE, complete_host_config
+from skerry.gateway.errors import BadInput
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 _CONTAINER_MODES = {"network_mode": "NetworkMode", "pid_mode": "PidMode", "ipc_mode": "IpcMode"}
@@ -74,11 +75,15 @@ def parse_create(body: bytes, name: str, platform: str) -> Wanted:
     check(config, host, networking)
     _defaults(host)
     log = host.get("LogConfig", {})
+    try:
+        spec = _spec(config, host)
+    except ValueError as error:  # a number too large for its field, text that is no UTF-8
+        raise BadInput(f"invalid value in request: {error}") from None
     return Wanted(
         name=clean,
         image_name=config["Image"],
         platform=platform,
-        spec=_spec(config, host),
+        spec=spec,
         config=config,
         host=host,
         networking=networking,
@@ -128,8 +133,8 @@ def _spec(config: dict[str, Any], host: dict[str, Any]) -> pb.ContainerSpec:
         domainname=config.get("Domainname", ""),
         user=config.get("User", ""),
         working_dir=config.get("WorkingDir", ""),
-        # An empty entrypoint is given and empty; Docker's CLI sends [""] for --entrypoint "".
-        entrypoint=_strings(_not_empty_word(config.get("Entrypoint"))),
+        # Given and empty differs from not given; [""] is the CLI's --entrypoint "".
+        entrypoint=_strings(config.get("Entrypoint")),
         cmd=_strings(config.get("Cmd") or None),
         env=config.get("Env", []),
         labels=config.get("Labels", {}),
@@ -184,10 +189,6 @@ def _spec(config: dict[str, Any], host: dict[str, Any]) -> pb.ContainerSpec:
     if config.get("StopTimeout") is not None:
         spec.stop_timeout = config["StopTimeout"]
     return spec
-
-
-def _not_empty_word(words: list[str] | None) -> list[str] | None:
-    return [] if words == [""] else words
 
 
 def _resources(host: dict[str, Any]) -> pb.Resources:

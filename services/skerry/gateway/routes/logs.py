@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 # How long the router may take to accept what the container has written, before what it has is shown.
 _BEHIND_MS = 2000
 _HEAD_SECONDS = 0.25
+_AGAIN_SECONDS = 0.2
+_PATIENCE = 10.0
 _LIVE = frozenset({containers_pb2.STATUS_RUNNING, containers_pb2.STATUS_PAUSED, containers_pb2.STATUS_RESTARTING})
 
 
@@ -56,7 +58,7 @@ async def logs(call: Call) -> web.StreamResponse:
     spool = containers_pb2.GetSpoolRequest(id=container.id)
     request.min_offset = (await call_again(lambda: call.peers.containers.GetSpool(spool), what="the container service")).end_offset
     with call.peers.stream():
-        async with aclosing(_records(call, request, tty)) as records:
+        async with aclosing(_records(call, request, container)) as records:
             # The first piece decides between an error's status and a stream; a silent container must not hold the head back.
             async with beside(_first(records)) as first:
                 await asyncio.wait({first}, timeout=_HEAD_SECONDS if request.follow else None)
@@ -76,9 +78,12 @@ async def _first(records: AsyncGenerator[bytes, None]) -> bytes:
     return await anext(records, b"")
 
 
-async def _records(call: Call, request: pb.ReadRequest, tty: bool) -> AsyncGenerator[bytes, None]:
-    """Yields pieces of whole records."""
+async def _records(call: Call, request: pb.ReadRequest, container: containers_pb2.Container) -> AsyncGenerator[bytes, None]:
+    """Yields pieces of whole records. A router that restarts is waited for while the followed run lasts."""
     sent = 0
+    tty = container.spec.tty
+    run = container.state.run + (container.state.status not in _LIVE)
+    patience = time.monotonic() + _PATIENCE
     while True:
         stream = call.peers.logs.Read(request)
         skip, lost = sent, False
@@ -101,18 +106,19 @@ async def _records(call: Call, request: pb.ReadRequest, tty: bool) -> AsyncGener
                 async for data in _spool(call, request, tty):
                     yield data
                 return
+            # A tail is counted from another end by now: what was sent could not be told from what was not.
+            if request.HasField("tail") or (not request.follow and time.monotonic() > patience):
+                raise translated(error) from error
             lost = True
         finally:
             stream.cancel()
-        if not request.follow or call.peers.stopping.is_set():
-            return
-        state = (await find(call.peers, request.container_id)).state
-        if state.status not in _LIVE and not lost:
-            return
-        if request.HasField("tail"):
-            # Counted from another end now, the lines could not be matched with those already sent.
-            _log.warning("log stream ended: the router went away", extra={"container": request.container_id})
-            return
+        if not lost:
+            if not request.follow or call.peers.stopping.is_set():
+                return
+            state = (await find(call.peers, request.container_id)).state
+            if state.status not in _LIVE or state.run != run:
+                return
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _spool(call: Call, request: pb.ReadRequest, tty: bool) -> AsyncGenerator[bytes, None]:
