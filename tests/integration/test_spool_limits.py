@@ -1,6 +1,7 @@
 """What happens at the quota, at trimming, on a full disk."""
 
 import asyncio
+import contextlib
 import json
 import os
 
@@ -22,7 +23,12 @@ async def node():
 
 
 def size_of(spool: str) -> int:
-    return sum(os.stat(f"{spool}/{name}").st_size for name in os.listdir(spool) if name.startswith("seg."))
+    total = 0
+    for name in os.listdir(spool):
+        if name.startswith("seg."):
+            with contextlib.suppress(FileNotFoundError):  # trimmed between the listing and now
+                total += os.stat(f"{spool}/{name}").st_size
+    return total
 
 
 async def launch(node, *command, **changes):

@@ -29,6 +29,8 @@ T = TypeVar("T")
 Tell = Callable[[pb.Progress], None]
 _log = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 0.1
+# How long the rest of a refused upload is read.
+DRAIN_SECONDS = 30.0
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 
@@ -40,6 +42,15 @@ class Limits(msgspec.Struct, frozen=True):
     parallel_layers: int
     mirrors: list[str]
     insecure: list[str]
+
+
+class ImportPlan(msgspec.Struct, frozen=True):
+    """What an import will make: full names, platform, configuration, comment."""
+
+    names: list[str]
+    platform: manifest.Platform
+    config: dict[str, Any]
+    message: str
 
 
 def own_platform() -> manifest.Platform:
@@ -212,8 +223,8 @@ class Intake:
                 result.append((entry, [library.familiar(name) for name in found.names]))
             return result
 
-    async def import_(self, header: pb.ImportHeader, chunks: AsyncIterator[bytes]) -> Entry:
-        """Makes a one-layer image of a root file system. Raises InvalidArgument."""
+    def plan_import(self, header: pb.ImportHeader) -> "ImportPlan":
+        """Checks what an import shall make. Raises InvalidArgument before anything is read."""
         names = []
         if header.name:
             reference = parse(header.name)
@@ -222,21 +233,25 @@ class Intake:
             names = [library.full_name(reference)]
         wanted = manifest.parse_platform(header.platform, own_platform())
         config = changes.applied({}, list(header.changes))
+        return ImportPlan(names, wanted, config, header.message or "Imported from -")
+
+    async def import_(self, plan: "ImportPlan", chunks: AsyncIterator[bytes]) -> Entry:
+        """Makes a one-layer image of a root file system. Raises InvalidArgument."""
         async with self._taking():
             stored = await through_thread(
                 chunks, lambda source: take(source, self._blobs, keep_compressed=False, limit=self._limits.layer_bytes)
             )
             document: dict[str, Any] = {
-                "architecture": wanted.architecture,
-                "comment": header.message or "Imported from -",
-                "config": config,
+                "architecture": plan.platform.architecture,
+                "comment": plan.message,
+                "config": plan.config,
                 "container_config": {},
                 "created": configs.format_time(time.time_ns()),
-                "history": [{"created": configs.format_time(time.time_ns()), "comment": header.message or "Imported from -"}],
-                "os": wanted.os,
+                "history": [{"created": configs.format_time(time.time_ns()), "comment": plan.message}],
+                "os": plan.platform.os,
                 "rootfs": {"type": "layers", "diff_ids": [stored.diff_id]},
             }
-            entry, _ = await self._add(msgspec.json.encode(document), [stored], names, [], "import", "")
+            entry, _ = await self._add(msgspec.json.encode(document), [stored], plan.names, [], "import", "")
             return entry
 
     async def _add(
@@ -289,6 +304,10 @@ async def through_thread(chunks: AsyncIterator[bytes], work: Callable[[BinaryIO]
     feeding = asyncio.ensure_future(feed())
     try:
         return await asyncio.shield(reading)
+    except Exception:
+        # A client that still writes when its call ends loses the error (grpc.aio): the rest is read and dropped.
+        await asyncio.wait({feeding}, timeout=DRAIN_SECONDS)
+        raise
     finally:
         feeding.cancel()
         pipe.finish(EOFError("cancelled"))

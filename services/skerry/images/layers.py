@@ -2,6 +2,7 @@
 
 import bz2
 import hashlib
+import io
 import lzma
 import zlib
 from contextlib import ExitStack
@@ -9,14 +10,15 @@ from typing import Any, BinaryIO
 
 import msgspec
 import zstandard
-from isal import igzip
+from isal import igzip, igzip_lib, isal_zlib
 
 from skerry.core.errors import Failed, InvalidArgument
 from skerry.images.blobs import Blobs, BlobWriter
 
 CHUNK = 1 << 20
 _PEEK = 6
-_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, igzip.BadGzipFile)
+_ISAL: Any = (isal_zlib.error, igzip_lib.IsalError)  # its stubs call these values, not classes
+FORMAT_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, *_ISAL)
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -28,26 +30,46 @@ class Stored(msgspec.Struct, frozen=True):
     compressed: str = ""
 
 
-class _Source:
+class Rewound(io.RawIOBase):
+    """A stream with its first bytes put back."""
+
+    def __init__(self, source: Any, head: bytes) -> None:
+        self._source = source
+        self._head = head
+
+    def readable(self) -> bool:
+        return True
+
+    def pull(self, size: int) -> bytes:
+        """Returns up to size bytes; b"" at the end."""
+        if self._head:
+            data, self._head = self._head[:size], self._head[size:]
+            return data
+        more: bytes = self._source.read(size) or b""
+        return more
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # narrower than the stubs' Buffer
+        data = self.pull(len(buffer))
+        memoryview(buffer)[: len(data)] = data
+        return len(data)
+
+
+class _Source(Rewound):
     """Reads on behalf of a decompressor; hashes, and keeps when asked, what goes through."""
 
     def __init__(self, source: BinaryIO, head: bytes, copy: BlobWriter | None) -> None:
-        self._source = source
-        self._head = head
+        super().__init__(source, head)
         self._copy = copy
         self.hash = hashlib.sha256()
         self.failure: BaseException | None = None
 
-    def read(self, size: int = -1) -> bytes:
-        if self._head:
-            data, self._head = self._head, b""
-        else:
-            try:
-                data = self._source.read(CHUNK if size < 0 else size) or b""
-            except BaseException as error:
-                # Told apart from an error of the format: the transport's own words go to the user.
-                self.failure = error
-                raise
+    def pull(self, size: int) -> bytes:
+        try:
+            data = super().pull(size)
+        except BaseException as error:
+            # Told apart from an error of the format: the transport's own words go to the user.
+            self.failure = error
+            raise
         self.hash.update(data)
         if self._copy is not None:
             self._copy.write(data)
@@ -55,7 +77,7 @@ class _Source:
 
     def rest(self) -> None:
         """Reads what a decompressor left behind its own end, so that the digest covers all."""
-        while self.read(CHUNK):
+        while self.pull(CHUNK):
             pass
 
 
@@ -109,7 +131,7 @@ def take(source: BinaryIO, blobs: Blobs, *, keep_compressed: bool, limit: int, e
                     raise InvalidArgument(f"layer is larger than {limit} bytes")
                 out.write(data)
             through.rest()
-        except _ERRORS as error:
+        except FORMAT_ERRORS as error:
             if through.failure is not None:
                 raise through.failure from None
             raise InvalidArgument(f"invalid {kind or 'tar'} data: {error}") from None

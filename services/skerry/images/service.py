@@ -1,6 +1,7 @@
 """ImagesService on the wire: translation, and progress between the intake and the stream."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -14,7 +15,7 @@ from skerry.core.lifecycle import Tasks
 from skerry.images import library
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog, Entry
-from skerry.images.intake import Intake, Tell, unwrapped
+from skerry.images.intake import DRAIN_SECONDS, Intake, Tell, unwrapped
 from skerry.images.reference import is_digest
 
 NAME = "skerry.api.images.v1.ImagesService"
@@ -96,7 +97,12 @@ class ImagesService(ImagesServiceServicer):
             async for request in request_iterator:
                 yield request.chunk
 
-        entry = await _alone(self._intake.import_(first.header, chunks()))
+        try:
+            plan = self._intake.plan_import(first.header)
+        except SkerryError:
+            await _drained(request_iterator)
+            raise
+        entry = await _alone(self._intake.import_(plan, chunks()))
         yield pb.ImportResponse(image=library.to_proto(entry))
 
     async def AcquireLease(self, request: pb.AcquireLeaseRequest, context: Any) -> pb.AcquireLeaseResponse:
@@ -156,6 +162,14 @@ async def _alone(work: Awaitable[Any]) -> Any:
         return await work
     except BaseExceptionGroup as group:
         raise unwrapped(group) from None
+
+
+async def _drained(requests: AsyncIterator[Any]) -> None:
+    """Reads an upload that is refused to its end: a client that still writes when the call ends loses the error (grpc.aio)."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for _ in requests:
+                pass
 
 
 async def _with_progress(work: Callable[[Tell], Awaitable[Entry]]) -> AsyncIterator[Any]:

@@ -12,7 +12,7 @@ from skerry.gateway.versions import ACCEPTED, CURRENT, INFO_WITHOUT_KERNEL_MEMOR
 
 ENGINE = "0.1.0"
 # Clients compare this with versions of Docker's engine: the one whose API this is, and whose build.
-SERVER_VERSION = f"28.0.0+skerry{ENGINE}"
+SERVER_VERSION = f"28.0.0-skerry.{ENGINE}"
 _GO_ARCH = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 

@@ -4,6 +4,7 @@ Runs on a thread. What was stored but is not used by an image found at the end i
 """
 
 import posixpath
+import tarfile
 from typing import IO, Any, BinaryIO
 
 import msgspec
@@ -13,7 +14,7 @@ from skerry.images import config as configs
 from skerry.images import manifest as manifests
 from skerry.images.archive.tars import entries
 from skerry.images.blobs import Blobs
-from skerry.images.layers import CHUNK, Stored, compression, peek, plain, take
+from skerry.images.layers import Rewound, Stored, compression, peek, plain, take
 from skerry.images.reference import DEFAULT_TAG, is_digest, parse
 
 _MAX_DOCUMENTS = 64 << 20
@@ -52,7 +53,13 @@ class Archive:
     def read(self, source: BinaryIO) -> None:
         """Reads the archive (plain or compressed) to its end. Raises InvalidArgument."""
         head = peek(source)
-        reader = plain(_Again(source, head), compression(head))
+        reader = plain(Rewound(source, head), compression(head))
+        try:
+            self._entries(reader)
+        except tarfile.TarError as error:
+            raise InvalidArgument(f"invalid tar archive: {error}") from None
+
+    def _entries(self, reader: Any) -> None:
         for info, content in entries(reader):
             path = _clean(info.name)
             if info.issym():
@@ -65,7 +72,7 @@ class Archive:
     def _file(self, path: str, size: int, content: IO[bytes]) -> None:
         head = content.read(512)
         if compression(head) or head[257:262] == b"ustar" or path.endswith(("/layer.tar", ".tar", ".tar.gz")):
-            source: Any = _Again(content, head)
+            source: Any = Rewound(content, head)
             self._layers[path] = take(source, self._blobs, keep_compressed=self._keep, limit=self._limit)
             return
         self._documents_size += size
@@ -136,24 +143,6 @@ class Archive:
         if stored is None:
             raise InvalidArgument(f"invalid archive: open {path[:200]}: no such file or directory")
         return stored
-
-
-class _Again:
-    """A stream with its first bytes put back."""
-
-    def __init__(self, source: Any, head: bytes) -> None:
-        self._source = source
-        self._head = head
-
-    def read(self, size: int = -1) -> bytes:
-        if self._head:
-            if 0 <= size < len(self._head):
-                data, self._head = self._head[:size], self._head[size:]
-                return data
-            data, self._head = self._head, b""
-            return data
-        more: bytes = self._source.read(CHUNK if size < 0 else size)
-        return more
 
 
 def _checked(found: Found) -> Found:

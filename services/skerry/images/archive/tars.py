@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import IO, Any, BinaryIO
 
 from skerry.core.errors import InvalidArgument
+from skerry.images.layers import FORMAT_ERRORS
 
 _MAX_ENTRIES = 100_000
 _MAX_HEADER = 1 << 20
@@ -35,5 +36,5 @@ def entries(source: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | Non
                     raise InvalidArgument(f"archive has more than {_MAX_ENTRIES} entries")
                 yield info, archive.extractfile(info) if info.isreg() else None
                 archive.members = []  # type: ignore[attr-defined]  # not in the stubs; tarfile keeps every header it has seen
-    except (tarfile.TarError, EOFError, UnicodeError, ValueError) as error:
+    except (*FORMAT_ERRORS, tarfile.TarError, UnicodeError, ValueError) as error:
         raise InvalidArgument(f"invalid tar archive: {error}") from None
