@@ -136,7 +136,7 @@ def hostile(busybox: bytes) -> dict[str, bytes]:
         "another layer": repacked(good, **{blob: busybox + b"\0" * 512}),
         "escaping path": manifest(Config="../../../../etc/hostname"),
         "bad name": manifest(RepoTags=["Not/Allowed:1"]),
-        "id as name": manifest(RepoTags=["a" * 64 + ":1"]),
+        "id as name": manifest(RepoTags=["a" * 64]),
         "config is a layer": manifest(Config=blob),
         "config is nonsense": repacked(good, **{config: b"{}"}),
         "link loop": loop(good, config),
@@ -163,9 +163,12 @@ async def test_hostile_archives_are_refused_and_leave_nothing(images: Store, bus
     table = hostile(busybox)
     assert len(table) >= 18
     for name, data in table.items():
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await images.load(data)
-        assert isinstance(translated(caught.value), InvalidArgument), (name, caught.value)
+        try:
+            loaded = await images.load(data)
+        except grpc.aio.AioRpcError as error:
+            assert isinstance(translated(error), InvalidArgument), (name, error)
+        else:
+            raise AssertionError(f"{name} was loaded: {loaded}")
         assert await images.images() == [], name
         assert not any(len(one) == 32 for one in images.files()), name
     # What a refused archive brought goes with the next collection.

@@ -9,6 +9,7 @@ from skerry.images.layers import FORMAT_ERRORS
 
 _MAX_ENTRIES = 100_000
 _MAX_HEADER = 1 << 20
+_ERRORS: tuple[type[Exception], ...] = (*FORMAT_ERRORS, tarfile.TarError, UnicodeError, ValueError)
 
 
 class _Bounded(tarfile.TarInfo):
@@ -36,5 +37,5 @@ def entries(source: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | Non
                     raise InvalidArgument(f"archive has more than {_MAX_ENTRIES} entries")
                 yield info, archive.extractfile(info) if info.isreg() else None
                 archive.members = []  # type: ignore[attr-defined]  # not in the stubs; tarfile keeps every header it has seen
-    except (*FORMAT_ERRORS, tarfile.TarError, UnicodeError, ValueError) as error:
+    except _ERRORS as error:
         raise InvalidArgument(f"invalid tar archive: {error}") from None
