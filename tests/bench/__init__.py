@@ -1,0 +1,1 @@
+"""`make bench`: Skerry beside Debian's dockerd, the same work in turns, as ratios."""
