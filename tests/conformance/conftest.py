@@ -17,6 +17,7 @@ from images.busybox import make_busybox
 
 from .commands import EXPECTED
 from .registry import ADDRESS, Registry, registry
+from .waiting import wait_until
 
 _covered: set[str] = set()
 _failed: set[str] = set()
@@ -89,6 +90,7 @@ def engine(pytestconfig: pytest.Config, busybox_archive: str) -> Iterator[Engine
             yield one
     else:
         with skerry_engine(SKERRY_IMAGES_MIRRORS=f"http://{ADDRESS}") as one:
+            wait_until(lambda: one.request("GET", "/info")[0] == 200, "every service answers")
             one.docker("load", "-i", busybox_archive)
             yield one
 

@@ -25,7 +25,7 @@ class Terminal:
             self.resize(rows, columns)
             self.process = subprocess.Popen(
                 argv, env=environ, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
             )  # fmt: skip
         finally:
             os.close(slave)
