@@ -94,10 +94,8 @@ def test_import(engine: Engine, name: str) -> None:
 def test_an_imported_root_runs(engine: Engine, name: str) -> None:
     printed = engine.out("create", "busybox")
     root = subprocess.run(["docker", "export", printed], env=engine.environ(), capture_output=True, check=False)
-    if root.returncode:  # export is not asked for yet: the image's own layer is the same tree
-        tar = layer()
-    else:
-        tar = root.stdout
+    # Where export is not there yet, the image's own layer is the same tree.
+    tar = layer() if root.returncode else root.stdout
     engine.docker("import", "-", f"{name}:root", stdin=tar)
     assert engine.out("run", "--rm", f"{name}:root", "echo", "fine") == "fine"
 
