@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.core.errors import Failed, InvalidArgument, NotFound, SkerryError
+from skerry.core.errors import Failed, InvalidArgument, NotFound, NotSupported, SkerryError
 from skerry.core.ids import short
 from skerry.core.lifecycle import Tasks
 from skerry.images import changes, library, manifest
@@ -97,6 +97,8 @@ class Intake:
 
     async def pull(self, request: pb.PullRequest, tell: Tell) -> Entry:
         """Fetches an image. Raises InvalidArgument, NotFound, Failed, Unavailable in Docker's words."""
+        if request.all_tags:
+            raise NotSupported("pulling all tags of a repository is not supported yet")
         reference = parse(request.reference).with_default_tag()
         auth = request.auth
         user = Credentials(auth.username, auth.password, auth.identity_token, auth.registry_token)

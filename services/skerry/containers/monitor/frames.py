@@ -87,13 +87,14 @@ def cursors(directory: str) -> list[int]:
 def trim(directory: str, spare: int) -> int:
     """Unlinks the segments that every durable reader has passed; returns the first offset that is left.
 
-    Without a durable reader, what lies `spare` bytes before the last segment goes. The last segment stays always.
+    The last segment and `spare` bytes before it stay in any case, for readers that hold nothing: an attach client that lags, or
+    that takes its stream up again after a service was killed.
     """
     bases = segments(directory)
     if not bases:
         return 0
     held = cursors(directory)
-    floor = min(held) if held else bases[-1] - spare
+    floor = min([*held, bases[-1] - spare])
     for base, following in itertools.pairwise(bases):
         if following > floor:
             return base

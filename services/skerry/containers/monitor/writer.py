@@ -8,6 +8,9 @@ from skerry.containers.monitor import frames
 # Room that is asked for before a read: the largest frame.
 _FRAME = frames.HEADER_SIZE + frames.PAYLOAD_LIMIT
 
+# Kept behind the last segment although nobody holds them; at the quota one is.
+_SPARE_SEGMENTS = 4
+
 
 class SpoolWriter:
     """The only writer of a spool directory.
@@ -110,7 +113,7 @@ class SpoolWriter:
         self._fd = -1
         self.base = self.head
         self._open(os.O_EXCL)
-        self.first = frames.trim(self.directory, self._segment)
+        self.first = frames.trim(self.directory, _SPARE_SEGMENTS * self._segment)
 
     def _read_quota(self) -> int:
         try:

@@ -76,6 +76,7 @@ async def _pull(call: Call, name: str) -> web.StreamResponse:
         # Without a tag Docker's API pulls all of them; the CLI always gives one.
         all_tags=not call.text("tag") and ":" not in name.rpartition("/")[2] and "@" not in name,
     )
+    await _store_there(call)
     output = _Output(call)
     stream = call.peers.images.Pull(request)
     try:
@@ -89,6 +90,11 @@ async def _pull(call: Call, name: str) -> web.StreamResponse:
     finally:
         stream.cancel()
     return await output.end()
+
+
+async def _store_there(call: Call) -> None:
+    """Waits for an image store that is being restarted: a stream cannot be sent a second time. Raises Unavailable."""
+    await call_again(lambda: call.peers.images.Info(pb.InfoRequest()), what="the image store")
 
 
 async def _prepare(call: Call, image: pb.Image) -> None:
@@ -124,6 +130,7 @@ async def _import(call: Call) -> web.StreamResponse:
         changes=call.request.query.getall("changes", []),
         platform=call.text("platform"),
     )
+    await _store_there(call)
     output = _Output(call)
     stream: Any = call.peers.images.Import()
     await stream.write(pb.ImportRequest(header=header))
@@ -145,6 +152,7 @@ async def _import(call: Call) -> web.StreamResponse:
 async def load(call: Call) -> web.StreamResponse:
     """POST /images/load."""
     quiet = call.flag("quiet")
+    await _store_there(call)
     output = _Output(call)
     stream: Any = call.peers.images.Load()
     try:
