@@ -15,7 +15,7 @@ import pytest
 from engines import PROJECT, Engine
 from images.tutorial import NAMES, cached
 
-from .conftest import notes
+from .commands import NOTES
 from .registry import Registry
 from .terminal import CTRL_D, DETACH, terminal
 from .waiting import wait_until
@@ -36,7 +36,7 @@ def _images(hub: Registry) -> Iterator[None]:
     archive = cached(str(PROJECT / ".cache/images"))
     for image in NAMES:
         hub.push(archive, f"library/{image}", image)
-    notes.extend(f"tutorial, not run: {line}: {reason}" for line, reason in _NOT_RUN.items())
+    NOTES.extend(f"tutorial, not run: {line}: {reason}" for line, reason in _NOT_RUN.items())
     yield
 
 
