@@ -28,7 +28,7 @@ def test_the_definition_is_read() -> None:
     assert len(operations()) > 100
 
 
-@pytest.mark.parametrize(("method", "path"), operations(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("method", "path"), operations(), ids=str)
 def test_every_operation_has_a_route(method: str, path: str) -> None:
     """Those that this engine does not do yet are refused by name (501) or as an engine outside a swarm does, never as unknown."""
     assert app.Router(ALL).find(method, re.sub(r"\{\w+\}", "x", path)) is not None
