@@ -18,7 +18,6 @@ from skerry.containers.execs import Execs
 from skerry.containers.filters import compiled_filters
 from skerry.containers.host import host_facts
 from skerry.containers.layers.store import open_layers
-from skerry.containers.monitor import mounts
 from skerry.containers.monitors import Monitors, ensure_keeper, keeper_command
 from skerry.containers.node import Node
 from skerry.containers.reconcile import reconcile
@@ -26,7 +25,7 @@ from skerry.containers.runtime import probe
 from skerry.containers.service import ContainersService
 from skerry.containers.shipper import Shipper
 from skerry.containers.store import MIGRATIONS, SqliteContainerStore
-from skerry.core import lifecycle, log
+from skerry.core import lifecycle, linux, log
 from skerry.core.errors import Failed, SkerryError
 from skerry.core.journal import Journal
 from skerry.core.lifecycle import Tasks
@@ -120,6 +119,19 @@ def start_keeper(run: str) -> None:
         time.sleep(0.02)
 
 
+def enter_mount_namespace(run: str) -> None:
+    """Enters the mount namespace that the keeper pinned, if it did. Only while the process has one thread. Raises OSError."""
+    path = f"{run}/ns/mnt"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        linux.setns(fd, linux.CLONE_NEWNS)
+    finally:
+        os.close(fd)
+
+
 def main() -> None:
     """Reads the settings and runs until SIGTERM."""
     try:
@@ -128,8 +140,7 @@ def main() -> None:
         start_keeper(settings.run)
     except SkerryError as error:
         raise SystemExit(f"error: {error}") from None
-    # Where the keeper pinned a mount namespace: only while the process has one thread.
-    mounts.enter(f"{settings.run}/ns/mnt")
+    enter_mount_namespace(settings.run)
     lifecycle.run(service(settings))
 
 

@@ -56,77 +56,38 @@ def prepare(run: str) -> str:
     # Before the namespace is copied: what networks binds there later must be seen in it.
     own_mount(f"{run}/netns", _MS_SHARED)
     pin = f"{run}/ns/mnt"
-    if enter(pin):
+    if _enter(pin):
         return "entered"
     if not os.path.ismount(_UNIFIED):
         return "host"
     # A namespace can only be pinned on a private mount, from outside of itself.
     own_mount(f"{run}/ns", _MS_PRIVATE)
     os.close(os.open(pin, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    reader, writer = os.pipe()
-    outside = os.fork()
-    if outside == 0:
-        _pin(reader, writer, os.getppid(), pin)
+    outside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
         _check(_libc.unshare(_CLONE_NEWNS), "unshare")
         _mount("none", "/sys/fs/cgroup", _MS_PRIVATE)
         _check(_libc.umount2(os.fsencode(_UNIFIED), _MNT_DETACH), _UNIFIED)
-        os.write(writer, b"1")
+        inside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _check(_libc.setns(outside, _CLONE_NEWNS), "setns")
+            _mount(f"/proc/self/fd/{inside}", pin, _MS_BIND)
+            _check(_libc.setns(inside, _CLONE_NEWNS), "setns")
+        finally:
+            os.close(inside)
     finally:
-        os.close(reader)
-        os.close(writer)
-        _, status = os.waitpid(outside, 0)
-    if status != 0:
-        raise OSError(os.waitstatus_to_exitcode(status), "cannot pin the mount namespace", pin)
+        os.close(outside)
+    os.chdir("/")
     return "made"
 
 
-def _pin(reader: int, writer: int, maker: int, pin: str) -> None:
-    """Waits, as a process that stays outside, until the namespace is made, and pins it. Never returns."""
-    os.close(writer)
-    try:
-        if os.read(reader, 1) == b"1":
-            _mount(f"/proc/{maker}/ns/mnt", pin, _MS_BIND)
-            os._exit(0)
-    except OSError as error:
-        os._exit(error.errno or 1)
-    os._exit(1)
-
-
-def enter(pin: str) -> bool:
-    """Enters the namespace that is pinned there. False when none is, or nobody lives in it: then it is unpinned, to be made anew.
-
-    Entering moves a process to the namespace's own root. An engine that was started in a chroot must come out in the same place, so the
-    root is taken from a process that lives there. Wants root and a process of one thread. Raises OSError.
-    """
+def _enter(pin: str) -> bool:
     try:
         fd = os.open(pin, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        root = _root_of_a_member(os.fstat(fd).st_ino)
-        if root < 0:
-            _libc.umount2(os.fsencode(pin), _MNT_DETACH)  # or an ordinary file: a pin that was never made
-            return False
-        try:
-            _check(_libc.setns(fd, _CLONE_NEWNS), "setns")
-            os.fchdir(root)
-            os.chroot(".")
-            os.chdir("/")
-        finally:
-            os.close(root)
+        # An ordinary file is a pin that was never made, or that an unmount left behind.
+        return bool(_libc.setns(fd, _CLONE_NEWNS) == 0)
     finally:
         os.close(fd)
-    return True
-
-
-def _root_of_a_member(namespace: int) -> int:
-    """Returns a descriptor of the root directory of a process in that mount namespace; -1 when there is none."""
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                if os.stat(f"/proc/{name}/ns/mnt").st_ino == namespace:
-                    return os.open(f"/proc/{name}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            except OSError:
-                continue  # it ended
-    return -1
