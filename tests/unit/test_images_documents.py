@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from skerry.core.errors import Failed, InvalidArgument
-from skerry.images import changes, config, manifest
+from skerry.images import config, manifest
 
 D = "sha256:" + "a" * 64
 E = "sha256:" + "b" * 64
@@ -103,45 +103,3 @@ def test_times_are_read_to_nanoseconds(text: str | None, time_ns: int) -> None:
     assert config.parse_time(text) == time_ns
     if time_ns:
         assert config.parse_time(config.format_time(time_ns)) == time_ns
-
-
-def test_changes_build_a_configuration() -> None:
-    result = changes.applied(
-        {"Env": ["A=1"]},
-        [
-            'CMD ["a", "b"]',
-            "ENTRYPOINT run it",
-            "ENV A=2 B='x y'",
-            "ENV OLD form here",
-            "LABEL k=v",
-            "EXPOSE 80 53/udp 90-91",
-            'VOLUME ["/v", "/w"]',
-            "WORKDIR /a",
-            "WORKDIR b",
-            "USER u:g",
-            "STOPSIGNAL SIGINT",
-            "ONBUILD RUN x",
-            "HEALTHCHECK --interval=1m30s --retries=3 CMD test -f /x",
-        ],
-    )
-    assert result == {
-        "Env": ["A=2", "B=x y", "OLD=form here"],
-        "Cmd": ["a", "b"],
-        "Entrypoint": ["/bin/sh", "-c", "run it"],
-        "Labels": {"k": "v"},
-        "ExposedPorts": {"80/tcp": {}, "53/udp": {}, "90/tcp": {}, "91/tcp": {}},
-        "Volumes": {"/v": {}, "/w": {}},
-        "WorkingDir": "/a/b",
-        "User": "u:g",
-        "StopSignal": "SIGINT",
-        "OnBuild": ["RUN x"],
-        "Healthcheck": {"Interval": 90 * 10**9, "Retries": 3, "Test": ["CMD-SHELL", "test -f /x"]},
-    }
-
-
-@pytest.mark.parametrize(
-    "line", ["RUN x", "FROM y", "nonsense", "EXPOSE x", "EXPOSE 70000", "ENV", "ENV =x", "SHELL sh", "HEALTHCHECK nothing"]
-)
-def test_instructions_that_change_no_configuration_are_refused(line: str) -> None:
-    with pytest.raises(InvalidArgument):
-        changes.applied({}, [line])

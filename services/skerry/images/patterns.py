@@ -53,7 +53,10 @@ def _class(pattern: str, at: int) -> tuple[str, int]:
     parts: list[str] = []
     while True:
         if pattern[at : at + 1] == "]" and parts:
-            return f"[{'^' if negated else ''}{''.join(parts)}]", at + 1
+            ranges = "".join(parts)
+            if not ranges:
+                return "." if negated else "(?!)", at + 1
+            return f"[{'^' if negated else ''}{ranges}]", at + 1
         low, at = _character(pattern, at)
         high = low
         if pattern[at : at + 1] == "-":

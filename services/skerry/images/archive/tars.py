@@ -12,7 +12,7 @@ import msgspec
 from skerry.core.errors import InvalidArgument
 
 BLOCK = 512
-_MAX_ENTRIES = 100_000
+_MAX_ENTRIES = 20_000
 _MAX_HEADER = 1 << 20
 _SKIP = 1 << 20
 # Go's words, which dockerd wraps.
