@@ -12,8 +12,6 @@ from skerry.core.errors import Failed, NotFound
 from skerry.core.files import sync_directory
 
 _ALGORITHM = "sha256:"
-# A store that is being restarted may have its predecessor still draining.
-_LOCK_SECONDS = 10.0
 
 
 class _Writer:
@@ -55,12 +53,12 @@ class _Writer:
 
 
 @asynccontextmanager
-async def exclusively(root: str) -> AsyncIterator[None]:
+async def exclusively(root: str, patience: float = 10.0) -> AsyncIterator[None]:
     """Keeps every other image store out of root while the body runs: each would remove what the other is writing.
 
-    Raises Failed when another has it for longer than a restart takes.
+    A predecessor that still drains is waited for; raises Failed when another has it for longer than patience seconds.
     """
-    deadline = time.monotonic() + _LOCK_SECONDS
+    deadline = time.monotonic() + patience
     with open(os.path.join(root, "lock"), "wb") as file:  # noqa: ASYNC230 - an empty file, at start
         while True:
             try:
