@@ -37,3 +37,6 @@ _FLAGS = {
 }
 
 EXPECTED = [entry for command, flags in _FLAGS.items() for entry in (command, *(f"{command} {flag}" for flag in flags.split()))]
+
+# What the summary says besides, such as lines of the tutorial that cannot run here; filled by the cases.
+NOTES: list[str] = []

@@ -15,14 +15,12 @@ import pytest
 from engines import Engine, dockerd_engine, skerry_engine
 from images.busybox import make_busybox
 
-from .commands import EXPECTED
+from .commands import EXPECTED, NOTES
 from .registry import ADDRESS, Registry, registry
 from .waiting import wait_until
 
 _covered: set[str] = set()
 _failed: set[str] = set()
-# Lines of the tutorial that cannot run here, with the reason; filled by test_tutorial.
-notes: list[str] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,7 +56,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.line(f"without a case in this run: {', '.join(without) or 'none'}")
     if unknown:
         terminalreporter.line(f"more than is asked for: {', '.join(sorted(unknown))}")
-    for note in notes:
+    for note in NOTES:
         terminalreporter.line(note)
 
 

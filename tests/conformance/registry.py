@@ -25,10 +25,12 @@ class Registry:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def push(self, archive: str, name: str) -> None:
-        """Puts the image of a docker-archive into the registry under name (repository:tag)."""
-        self._engine.inside("skopeo", "copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false", f"docker-archive:{archive}",
-                            f"docker://{ADDRESS}/{name}")  # fmt: skip
+    def push(self, archive: str, name: str, image: str = "") -> None:
+        """Puts the image of a docker-archive (of several: the one so tagged) into the registry under name (repository:tag)."""
+        source = f"docker-archive:{archive}:{image}" if image else f"docker-archive:{archive}"
+        self._engine.inside(
+            "skopeo", "copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false", source, f"docker://{ADDRESS}/{name}"
+        )
 
     def answers(self) -> bool:
         """Tells whether the registry serves its API."""
