@@ -58,8 +58,7 @@ class Shipment:
     async def _open(self, request: pb.Open) -> None:
         try:
             drivers.checked(request.driver, request.options)
-            kept = about(request.driver, request.options, request.labels, list(request.env))
-            log = await self._containers.open(request.container_id, kept)
+            log = await self._containers.open(request.container_id, about(request))
         except (OSError, SkerryError) as error:
             self._refuse(request.container_id, error)
             return
