@@ -150,8 +150,14 @@ async def test_many_containers_share_a_stream(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def process(tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "SKERRY_ROOT": str(tmp_path / "root"), "SKERRY_RUN": str(tmp_path)}
+async def process(tmp_path: Path, sync: str = "interval") -> AsyncIterator[asyncio.subprocess.Process]:
+    environ = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "SKERRY_ROOT": str(tmp_path / "root"),
+        "SKERRY_RUN": str(tmp_path),
+        "SKERRY_LOGS_SYNC": sync,
+    }
     one = await asyncio.create_subprocess_exec(sys.executable, "-m", "skerry.logs", env=environ)
     try:
         yield one
@@ -161,40 +167,67 @@ async def process(tmp_path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
         await one.wait()
 
 
-@pytest.mark.parametrize("options", [{}, {"max-size": "3m", "max-file": "1000"}], ids=["one file", "rotated"])
-async def test_a_killed_router_loses_and_doubles_nothing(tmp_path: Path, options: dict[str, str]) -> None:
+def _two_streams(rng: random.Random, total: int) -> list[bytes]:
+    """Frames of numbered lines of both streams, cut anywhere and mixed; the stream's number is the line's first digit."""
+    cut: dict[int, list[bytes]] = {}
+    for stream in (1, 2):
+        body = b"".join(b"%d%09d some text that makes the line longer\n" % (stream, number) for number in range(total // 2))
+        cut[stream], position = [], 0
+        while position < len(body):
+            size = rng.choice([rng.randint(1, 50), rng.randint(1, 3000), rng.randint(1, 65536)])
+            cut[stream].append(body[position : position + size])
+            position += size
+    mixed, clock = [], 1_700_000_000_000_000_000
+    while cut[1] or cut[2]:
+        stream = rng.choice([stream for stream in (1, 2) if cut[stream]])
+        clock += rng.randint(1, 10**6)
+        mixed.append(frame(stream, cut[stream].pop(0), clock))
+    return mixed
+
+
+@pytest.mark.parametrize(
+    ("options", "sync"),
+    [
+        ({}, "interval"),
+        ({}, "batch"),
+        ({"max-size": "3m", "max-file": "1000"}, "off"),
+        ({"max-size": "3m", "max-file": "1000", "compress": "true"}, "interval"),
+    ],
+    ids=["one file", "one file, synced", "rotated", "compressed"],
+)
+async def test_a_killed_router_loses_and_doubles_nothing(tmp_path: Path, options: dict[str, str], sync: str) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     rng = random.Random(seed)
-    total = 300_000
-    payloads = []
-    number = 0
-    while number < total:
-        count = rng.randint(1, 600)
-        body = b"".join(b"%09d some text that makes the line longer\n" % one for one in range(number, min(number + count, total)))
-        number += count
-        cut = rng.randint(0, len(body))
-        payloads += [part for part in (body[:cut], body[cut:]) if part]
-    spool = b"".join(frame(1, part) for part in payloads) + end()
+    total = 1_000_000
+    mixed = _two_streams(rng, total)
+    spool = b"".join(mixed) + end()
     starts, position = [0], 0
-    for part in payloads:
-        position += 32 + len(part)
+    for one in mixed:
+        position += len(one)
         starts.append(position)
     kills, accepted = 0, 0
     while accepted < len(spool):
-        async with process(tmp_path) as router, open_channel(f"unix:{tmp_path}/logs.sock") as channel:
-            killer = asyncio.ensure_future(_kill_later(router, rng.uniform(0.02, 0.12), tmp_path))
+        async with process(tmp_path, sync) as router, open_channel(f"unix:{tmp_path}/logs.sock") as channel:
+            killer = asyncio.ensure_future(_kill_later(router, rng.uniform(0.03, 0.1), tmp_path))
             try:
                 accepted = await _feed(LogsServiceStub(channel), spool, starts, options)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 kills += 1
             killer.cancel()
-    async with process(tmp_path), open_channel(f"unix:{tmp_path}/logs.sock") as channel:
+    async with process(tmp_path, sync), open_channel(f"unix:{tmp_path}/logs.sock") as channel:
         stub: Any = LogsServiceStub(channel)
-        request = pb.ReadRequest(container_id=ID, stdout=True, framing=MUX)
+        request = pb.ReadRequest(container_id=ID, stdout=True, stderr=True, framing=MUX)
         got = b"".join([answer.data async for answer in stub.Read(request, wait_for_ready=True)])
-    numbers = [int(line[:9]) for line in got.splitlines()]
-    assert numbers == list(range(total))
+    numbers: dict[str, list[int]] = {"1": [], "2": []}
+    for line in got.decode().splitlines():
+        numbers[line[0]].append(int(line[1:10]))
+    assert numbers["1"] == list(range(total // 2))
+    assert numbers["2"] == list(range(total // 2))
+    for name in os.listdir(tmp_path / "root/containers" / ID):
+        if name.endswith("-json.log"):
+            for line in (tmp_path / "root/containers" / ID / name).read_bytes().splitlines():
+                json.loads(line)
     assert kills >= 3
 
 
@@ -215,8 +248,10 @@ async def _feed(stub: Any, spool: bytes, starts: list[int], options: dict[str, s
     position = accepted = answer.opened.offset
     index = starts.index(position) if position in starts else len(starts) - 1
     while accepted < len(spool):
-        while position < len(spool) and position - accepted < 1 << 20:
-            last = min(index + 8, len(starts) - 1)
+        while position < len(spool) and position - accepted < 512 << 10:
+            last = index
+            while last + 1 < len(starts) and starts[last + 1] - position <= 256 << 10:
+                last += 1
             end_ = starts[last] if last > index else len(spool)
             await stream.write(batch(position, spool[position:end_]))
             position, index = end_, last
