@@ -49,8 +49,8 @@ async def service(settings: Settings) -> AsyncIterator[str]:
             register = [lambda server: add_LogsServiceServicer_to_server(servicer, server)]
             async with background(_sync(containers)), endpoint(settings, "logs", register, [NAME], stopping) as address:
                 yield address
-        await containers.close()
     finally:
+        await containers.close()
         pool.shutdown()
 
 

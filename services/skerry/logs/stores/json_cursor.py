@@ -11,8 +11,8 @@ import msgspec
 
 from skerry.logs.lines import stamp
 from skerry.logs.stores import Want
-from skerry.logs.stores.json_seek import last_lines, search
-from skerry.logs.stores.packed import packed_last_time, spread, unpacked
+from skerry.logs.stores.json_seek import PATIENCE, last_lines, line_after, search
+from skerry.logs.stores.packed import spread, unpacked
 
 if TYPE_CHECKING:
     from skerry.logs.stores.json_file import JsonFile
@@ -63,9 +63,6 @@ class JsonCursor:
         opened: list[BinaryIO] = []
         for path in paths:
             if path.endswith(".gz"):
-                # Docker's extra field spares reading what is older than wanted.
-                if self._since and self._want.tail is None and (last := packed_last_time(path)) and _pad(last) < self._since:
-                    continue
                 opened.append(unpacked(path))
             else:
                 opened.append(open(path, "rb", buffering=0))  # noqa: SIM115 - close() ends them
@@ -94,7 +91,7 @@ class JsonCursor:
             if last and self._generation == state.generation:
                 room = state.size - file.tell()
                 if room < 0:
-                    file.seek(0)  # somebody emptied the file
+                    room = state.size - file.seek(0)  # somebody emptied the file
                 return file.read(min(_BLOCK, room)) if room > 0 else b""
             data = file.read(_BLOCK)
             if data:
@@ -166,9 +163,10 @@ class JsonCursor:
 
     def _seek_since(self, current: int) -> None:
         """Finds, by halving, a place a little before the first record that is wanted."""
-        while len(self._files) > 1 and (first := _first_time(self._files[1])) and first < self._since:
+        # A line of the next file is older than wanted: so are all before it. (Docker's lastTime may be that of a part of a long line.)
+        while len(self._files) > 1 and (time := line_after(self._files[1], 0, PATIENCE, _keys)[1]) and time < self._since:
             self._files.pop(0).close()
-        for file in self._files[1:]:
+        for file in self._files:
             file.seek(0)
         if not isinstance(self._files[0], GzipFile):
             size = self._size(0, current)
@@ -218,9 +216,3 @@ def _pad(time: str) -> str:
 def _details(attrs: dict[str, str] | None) -> bytes:
     pairs = ",".join(f"{quote_plus(key)}={quote_plus(value)}" for key, value in sorted((attrs or {}).items()))
     return pairs.encode() + b" "
-
-
-def _first_time(file: BinaryIO) -> str:
-    file.seek(0)
-    records = _records(file.readline(_MAX_RECORD))
-    return _pad(records[0].time) if records else ""

@@ -167,27 +167,36 @@ class JsonFile:
         if self._sync != "off":
             sync_directory(self._folder)
 
-    def _rotated(self, number: int) -> str | None:
-        for path in (f"{self.path}.{number}", f"{self.path}.{number}.gz"):
-            if os.path.exists(path):
-                return path
-        return None
+    def _rotated(self) -> dict[int, str]:
+        """Returns the rotated files by number. Lists the directory: max-file may be any number that a user thinks of."""
+        found: dict[int, str] = {}
+        prefix = f"{os.path.basename(self.path)}."
+        for name in os.listdir(self._folder):
+            number = name.removeprefix(prefix).removesuffix(".gz")
+            if name.startswith(prefix) and number.isascii() and number.isdigit() and 0 < int(number) < self._options.max_file:
+                # Where a kill left both, the plain one is whole for certain.
+                if name.endswith(".gz"):
+                    found.setdefault(int(number), os.path.join(self._folder, name))
+                else:
+                    found[int(number)] = os.path.join(self._folder, name)
+        return found
 
     def _shift(self) -> None:
         """Renames .N-1 to .N down to the current file to .1. Begun again after a kill it goes on where it stopped.
 
         Renames run from the top down: a missing number is where it stopped; everything above it was moved already.
         """
-        last = self._options.max_file - 1
-        if last == 0:
+        if self._options.max_file == 1:
             os.unlink(self.path)
             return
-        top = next((number for number in range(1, last + 1) if self._rotated(number) is None), last)
+        rotated = self._rotated()
+        top = 1
+        while top in rotated and top < self._options.max_file - 1:
+            top += 1
         for number in range(top, 1, -1):
-            source = self._rotated(number - 1)
-            if source is not None:
-                self._unlink(f"{self.path}.{number}", f"{self.path}.{number}.gz")
-                os.rename(source, f"{self.path}.{number}{'.gz' if source.endswith('.gz') else ''}")
+            source = rotated[number - 1]
+            self._unlink(f"{self.path}.{number}", f"{self.path}.{number}.gz")
+            os.rename(source, f"{self.path}.{number}{'.gz' if source.endswith('.gz') else ''}")
         self._unlink(f"{self.path}.1.gz")
         os.rename(self.path, f"{self.path}.1")
 
@@ -218,8 +227,8 @@ class JsonFile:
 
     def files(self) -> list[str]:
         """Returns the files that hold the log, oldest first. Call it with `renaming` held."""
-        found = [path for number in range(self._options.max_file - 1, 0, -1) if (path := self._rotated(number))]
-        return [*found, self.path]
+        rotated = self._rotated()
+        return [*(rotated[number] for number in sorted(rotated, reverse=True)), self.path]
 
     def sync(self) -> None:
         if self._fd != _CLOSED:

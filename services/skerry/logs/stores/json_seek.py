@@ -6,7 +6,7 @@ from typing import BinaryIO
 _BLOCK = 256 << 10
 _PROBE = 64 << 10
 # How far a probe looks for the begin of a line among the parts of longer ones, before it gives up on that place.
-_PATIENCE = 1 << 20
+PATIENCE = 1 << 20
 _MAX_RECORD = 1 << 20
 
 Keys = Callable[[bytes], list[tuple[str, bool, str]]]
@@ -42,7 +42,7 @@ def search(file: BinaryIO, size: int, since: str, keys: Keys) -> int:
     low, high = 0, size
     while high - low > _PROBE:
         middle = (low + high) // 2
-        place, time = _line_after(file, middle, min(size, middle + _PATIENCE), keys)
+        place, time = line_after(file, middle, min(size, middle + PATIENCE), keys)
         if time and time < since:
             low = place
         else:
@@ -50,10 +50,14 @@ def search(file: BinaryIO, size: int, since: str, keys: Keys) -> int:
     return low
 
 
-def _line_after(file: BinaryIO, position: int, end: int, keys: Keys) -> tuple[int, str]:
-    """Returns place and time of a record in (position, end) that begins a line; the place is that of the record or before it."""
+def line_after(file: BinaryIO, position: int, end: int, keys: Keys) -> tuple[int, str]:
+    """Returns place and time of a record in (position, end) that begins a line; the place is that of the record or before it.
+
+    The time is empty when there is none that surely begins one.
+    """
     file.seek(position)
-    rest, known, place = b"", set[str](), -1
+    # A file begins with a record; elsewhere the first whole one is behind a newline.
+    rest, known, place = b"", set[str](), -1 if position else 0
     while position < end:
         data = file.read(min(_PROBE, end - position))
         if not data:

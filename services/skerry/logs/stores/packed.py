@@ -35,17 +35,6 @@ def pack(source: str, target: str, mode: int) -> None:
         packed.write(squeeze.flush() + struct.pack("<II", check, size & 0xFFFFFFFF))
 
 
-def packed_last_time(path: str) -> str:
-    """Returns what the extra field says; empty when there is none."""
-    with open(path, "rb") as file:
-        head = file.read(512)
-    if len(head) < 12 or not head[3] & 4:
-        return ""
-    extra = head[12 : 12 + int.from_bytes(head[10:12], "little")]
-    _, _, rest = extra.partition(b'"lastTime":"')
-    return rest.partition(b'"')[0].decode("ascii", "replace")
-
-
 def unpacked(path: str) -> BinaryIO:
     """Returns a reader of what path holds. It seeks backwards only by reading all again."""
     return cast("BinaryIO", gzip.open(path, "rb"))
