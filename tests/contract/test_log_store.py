@@ -27,7 +27,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
         "json-file rotated": JsonFileOptions(max_size=20_000, max_file=1000),
         "json-file compressed": JsonFileOptions(max_size=20_000, max_file=1000, compress=True),
     }[request.param]
-    return lambda: JsonFile(str(tmp_path), "c" * 64, options)
+    return lambda: JsonFile(str(tmp_path), "c" * 64, options, sync="off")
 
 
 def read(store: Store, want: Want) -> bytes:
@@ -191,13 +191,145 @@ def test_reopening_anywhere_gives_the_same_records(
     results = []
     for reopen in (set(), set(cuts)):
         folder = str(tmp_path_factory.mktemp("log"))
-        store = JsonFile(folder, "c" * 64, options)
+        store = JsonFile(folder, "c" * 64, options, sync="off")
         for number, (stream, payload) in enumerate(payloads):
             if number in reopen:
                 store.close()
-                store = JsonFile(folder, "c" * 64, options)
+                store = JsonFile(folder, "c" * 64, options, sync="off")
             store.accept(store.offset, frame(stream, payload, START + number))
         store.accept(store.offset, end())
         results.append(read(store, Want(timestamps=True)))
         store.close()
     assert results[0] == results[1]
+
+
+# What a store must give back, worked out the plain way from the same frames.
+
+Frames = list[tuple[int, bytes]]
+Expected = tuple[int, int, bytes]
+
+
+def plain(frames_: Frames) -> list[Expected]:
+    """Returns (time, stream, text) of each record: newline by newline, 16 KiB by 16 KiB."""
+    out: list[Expected] = []
+    pending: dict[int, bytes] = {1: b"", 2: b""}
+    first: dict[int, int] = {}
+    for number, (stream, payload) in enumerate(frames_):
+        now = START + number * SECOND
+        for piece in payload.splitlines(keepends=True) if b"\r" not in payload else [payload]:
+            line = pending[stream] + piece
+            while len(line.removesuffix(b"\n")) >= 16384:
+                out.append((first.setdefault(stream, now), stream, line[:16384]))
+                line = line[16384:]
+            if line.endswith(b"\n"):
+                out.append((first.pop(stream, now), stream, line))
+                line = b""
+            pending[stream] = line
+    for stream, waiting in pending.items():
+        if waiting:
+            out.append((first.pop(stream, START + len(frames_) * SECOND), stream, waiting))
+    return out
+
+
+def chosen(records: list[Expected], want: Want) -> bytes:
+    """Picks as moby's json-file reader does: the tail first; `since` only until the first match; `until` ends at the first later one."""
+    if want.tail is not None:
+        records = records[max(0, len(records) - want.tail) :]
+    out, since = b"", want.since_ns
+    for time, stream, text in records:
+        if time < since:
+            continue
+        since = 0
+        if want.until_ns and time > want.until_ns:
+            break
+        if (want.stdout and stream == 1) or (want.stderr and stream == 2):
+            out += bytes([stream, 0, 0, 0]) + len(text).to_bytes(4, "big") + text
+    return out
+
+
+_payload = st.one_of(
+    st.sampled_from([b"a\n", b"no end", b"\n", b"x\ny\nz\n", b"tail\nhalf"]),
+    st.integers(1, 40_000).map(lambda size: b"L" * size),
+    st.integers(1, 300).map(lambda count: b"some line of a log\n" * count),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    payloads=st.lists(st.tuples(st.sampled_from([1, 2]), _payload), min_size=1, max_size=15),
+    limit=st.sampled_from([0, 5_000, 30_000]),
+    compress=st.booleans(),
+    tail=st.none() | st.integers(0, 400),
+    since=st.integers(-1, 17),
+    until=st.none() | st.integers(-1, 17),
+    streams=st.sampled_from([(True, True), (True, False), (False, True)]),
+)
+def test_reading_agrees_with_the_plain_way(
+    tmp_path_factory: pytest.TempPathFactory,
+    payloads: Frames,
+    limit: int,
+    compress: bool,
+    tail: int | None,
+    since: int,
+    until: int | None,
+    streams: tuple[bool, bool],
+) -> None:
+    store = JsonFile(str(tmp_path_factory.mktemp("log")), "c" * 64, JsonFileOptions(limit, 10**12, compress and limit > 0), sync="off")
+    for number, (stream, payload) in enumerate(payloads):
+        store.accept(store.offset, frame(stream, payload, START + number * SECOND))
+    store.accept(store.offset, end(time_ns=START + len(payloads) * SECOND))
+    want = Want(
+        stdout=streams[0],
+        stderr=streams[1],
+        tail=tail,
+        since_ns=START + since * SECOND if since >= 0 else 0,
+        until_ns=START + until * SECOND if until is not None else 0,
+    )
+    assert read(store, want) == chosen(plain(payloads), want)
+    store.close()
+
+
+def test_since_is_found_among_the_parts_of_a_line_that_never_ends(make: Make) -> None:
+    store = make()
+    expected: Frames = []
+    for number in range(60):
+        expected += [(1, b"progress\r" * 3000), (2, b"line %d\n" % number * 300)]
+    for number, (stream, payload) in enumerate(expected):
+        store.accept(store.offset, frame(stream, payload, START + number * SECOND))
+    for since in range(0, 120, 7):
+        want = Want(since_ns=START + since * SECOND)
+        known = [one for one in plain(expected) if len(one[2]) == 16384 or one[2].endswith(b"\n")]  # the rest has no end yet
+        assert read(store, want) == chosen(known, want), since
+    store.close()
+
+
+@pytest.mark.parametrize("bad", [b"garbage", b"\xff" * 40, frame(0, b"not json", flags=1)])
+def test_a_refused_batch_leaves_unfinished_lines_as_they_were(make: Make, bad: bytes) -> None:
+    store = make()
+    store.accept(0, frame(1, b"one "))
+    with pytest.raises(InvalidArgument):
+        store.accept(store.offset, frame(1, b"two ") + bad)
+    store.accept(store.offset, frame(1, b"two three\n"))
+    assert raw(store) == b"one two three\n"
+    store.close()
+
+
+def test_lines_that_the_node_dropped_are_counted(make: Make) -> None:
+    store = make()
+    batch = frame(1, b"a\nb\n") + frame(0, b'{"stream":1,"bytes":70,"lines":7}', flags=1)
+    accepted = store.accept(0, batch)
+    assert (accepted.records, accepted.dropped) == (2, 7)
+    again = store.accept(0, batch)
+    assert (again.records, again.dropped) == (0, 0)
+    store.close()
+
+
+def test_a_store_that_rests_goes_on(make: Make) -> None:
+    store = make()
+    store.accept(0, frame(1, b"one ") + end())
+    store.rest()
+    assert raw(store) == b"one "
+    store.sync()
+    store.accept(store.offset, frame(1, b"two\n"))
+    assert raw(store) == b"one two\n"
+    store.close()

@@ -15,6 +15,7 @@ from skerry.core.settings import Common, from_env
 from skerry.logs import drivers
 from skerry.logs.containers import Containers
 from skerry.logs.service import NAME, LogsService
+from skerry.logs.stores import Sync
 
 _SYNC_SECONDS = 0.2
 _THREADS = 4
@@ -28,14 +29,12 @@ class Settings(Common, frozen=True, kw_only=True):
     options: list[str] = []
     # When accepted records are made durable against a crash of the host: off, interval (each 200 ms), batch (before each ack).
     # A crash of the router loses nothing in any case.
-    sync: str = "interval"
+    sync: Sync = "interval"
 
 
 @asynccontextmanager
 async def service(settings: Settings) -> AsyncIterator[str]:
     """Runs the log router; yields its address. Raises InvalidArgument for settings that cannot hold."""
-    if settings.sync not in ("off", "interval", "batch"):
-        raise InvalidArgument(f"bad value for setting SKERRY_LOGS_SYNC: {settings.sync!r}: off, interval or batch")
     if not all("=" in one for one in settings.options):
         raise InvalidArgument("bad value for setting SKERRY_LOGS_OPTIONS: want KEY=VALUE, ...")
     options = dict(one.split("=", 1) for one in settings.options)
@@ -50,8 +49,8 @@ async def service(settings: Settings) -> AsyncIterator[str]:
             register = [lambda server: add_LogsServiceServicer_to_server(servicer, server)]
             async with background(_sync(containers)), endpoint(settings, "logs", register, [NAME], stopping) as address:
                 yield address
-        await containers.close()
     finally:
+        await containers.close()
         pool.shutdown()
 
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from skerry.core.errors import InvalidArgument
+from skerry.logs import attributes
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)(i?b?)\Z", re.IGNORECASE)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 # Read by the node, or common to all drivers.
-_COMMON = frozenset({"mode", "max-buffer-size"})
+_COMMON = frozenset({"mode", "max-buffer-size", "cache-disabled", "cache-max-size", "cache-max-file", "cache-compress"})
 _JSON_FILE = frozenset({"max-file", "max-size", "compress", "labels", "labels-regex", "env", "env-regex", "tag"})
 
 
@@ -49,9 +50,8 @@ class JsonFileOptions(msgspec.Struct, frozen=True):
 def json_file_options(options: Mapping[str, str]) -> JsonFileOptions:
     """Reads json-file's options. Raises InvalidArgument in Docker's words."""
     max_size = 0
-    text = options.get("max-size", "")
-    if text and text != "-1":
-        max_size = human_size(text)
+    if "max-size" in options:
+        max_size = human_size(options["max-size"])
         if max_size <= 0:
             raise InvalidArgument("max-size must be a positive number")
     files = options.get("max-file", "1")
@@ -78,11 +78,7 @@ def _check_json_file(options: Mapping[str, str]) -> None:
     for key in options:
         if key not in _JSON_FILE and key not in _COMMON:
             raise InvalidArgument(f"unknown log opt '{key}' for json-file log driver")
-    for key in ("labels-regex", "env-regex"):
-        try:
-            re.compile(options.get(key, ""))
-        except re.error as error:
-            raise InvalidArgument(f"error parsing regexp: {error}") from None
+    attributes.check(options)
     json_file_options(options)
 
 
@@ -118,4 +114,9 @@ def _check_mode(options: Mapping[str, str]) -> None:
         try:
             binary_size(options["max-buffer-size"])
         except InvalidArgument as error:
-            raise InvalidArgument(f"logger: error parsing option max-buffer-size: {error}") from None
+            raise InvalidArgument(f"error parsing option max-buffer-size: {error}") from None
+    if "cache-disabled" in options:
+        try:
+            _boolean(options["cache-disabled"])
+        except InvalidArgument:
+            raise InvalidArgument(f"invalid value for option cache-disabled: {options['cache-disabled']}") from None

@@ -22,6 +22,10 @@ class Frame(msgspec.Struct, frozen=True):
     payload: memoryview
 
 
+class _Dropped(msgspec.Struct):
+    lines: int = 0
+
+
 def decode(data: bytes) -> Iterator[Frame]:
     """Yields whole frames. Raises InvalidArgument for a torn frame or a header whose check sum is wrong."""
     view = memoryview(data)
@@ -37,3 +41,13 @@ def decode(data: bytes) -> Iterator[Frame]:
             raise InvalidArgument("batch ends within a frame")
         yield Frame(stream, flags, time_ns, view[start : start + length])
         position = start + length
+
+
+def dropped_lines(frame: Frame) -> int:
+    """Returns how many lines the monitor says it dropped here (log mode non-blocking); 0 for other frames."""
+    if frame.stream != 0 or frame.flags != DROPPED:
+        return 0
+    try:
+        return max(0, msgspec.json.decode(frame.payload, type=_Dropped).lines)
+    except msgspec.DecodeError as error:
+        raise InvalidArgument(f"frame of dropped lines is not as it should be: {error}") from None

@@ -1,20 +1,17 @@
 """From frames to json-file records: Docker's copier and jsonlog, byte for byte.
 
-Lines are split at newlines only; one longer than 16 KiB becomes parts that carry the first part's time; what has no newline at the
-end of the stream is a part too.
+Lines are split at newlines only and carry the time at which their newline came; one that fills 16 KiB becomes parts that carry the
+time at which the first was full; what has no newline at the end of the stream is a part of that moment.
 """
 
 import codecs
-import json
-import re
 import time
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 PART = 16384
 _STREAMS = {1: "stdout", 2: "stderr"}
-# What the quick way may not contain: everything that needs an escape, but the newlines it replaces itself.
-_ODD = re.compile(rb'[\x00-\x09\x0b-\x1f"\\<>&\x80-\xff]')
 _BAD_BYTE = 0xDCFF
 _ESCAPES = {
     **{number: f"\\u{number:04x}" for number in range(0x20)},
@@ -29,6 +26,14 @@ _ESCAPES = {
     0x2029: "\\u2029",
     _BAD_BYTE: "\\ufffd",
 }
+# For whole chunks: what to replace in bytes, the backslash first. Newlines are left: they part the chunk into records.
+_SINGLE = [
+    (bytes([number]), _ESCAPES[number].encode()) for number in sorted(_ESCAPES, key=lambda n: n != 0x5C) if number < 0x80 and number != 0x0A
+]
+_ODD = b"".join(raw for raw, _ in _SINGLE)
+_SEPARATORS = [(chr(number).encode(), _ESCAPES[number].encode()) for number in (0x2028, 0x2029)]
+# Attributes go through Go's encoding/json, which knows one escape more than jsonlog.
+_ATTRIBUTE_ESCAPES = {**_ESCAPES, 0x09: "\\t"}
 
 
 def _each_byte(error: UnicodeError) -> tuple[str, int]:
@@ -44,9 +49,15 @@ class Pending(msgspec.Struct):
     """What one stream has of an unfinished line: kept over a restart, so that no byte and no time is lost."""
 
     data: bytes = b""
+    # When the first part of this line was full; 0 while none was written.
     time_ns: int = 0
-    # Parts of this line may have been written already; the rest carries the same time.
+    # Parts of this line were written; the rest carries their time.
     begun: bool = False
+
+
+def pending(known: Mapping[int, Pending]) -> dict[int, Pending]:
+    """Returns what an encoder begins with: what is known, nothing for the other stream."""
+    return {1: Pending(), 2: Pending(), **known}
 
 
 def stamp(time_ns: int) -> str:
@@ -57,13 +68,56 @@ def stamp(time_ns: int) -> str:
 
 
 def escape(data: bytes) -> bytes:
-    """Returns the inside of a JSON string as moby's jsonlog writes it."""
+    """Returns the inside of a JSON string as moby's jsonlog writes it. Exact for any bytes; `escape_chunk` is quick."""
     return data.decode("utf-8", "skerry-each-byte").translate(_ESCAPES).encode("utf-8")
+
+
+def escape_chunk(data: bytes) -> bytes:
+    """Returns data with each line escaped as `escape` does; the newlines between them stay."""
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return b"\n".join(escape_chunk(line) if _decodes(line) else escape(line) for line in data.split(b"\n"))
+    if len(data.translate(None, _ODD)) != len(data):
+        for raw, escaped in _SINGLE:
+            if raw in data:
+                data = data.replace(raw, escaped)
+    if not data.isascii():
+        for raw, escaped in _SEPARATORS:
+            data = data.replace(raw, escaped)
+    return data
+
+
+def _decodes(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def attributes(extra: dict[str, str]) -> bytes:
     """Returns the fixed middle part of records; empty when there are none."""
-    return b'"attrs":' + json.dumps(dict(sorted(extra.items())), separators=(",", ":")).encode() + b"," if extra else b""
+    if not extra:
+        return b""
+    pairs = ",".join(f"{_attribute(key)}:{_attribute(value)}" for key, value in sorted(extra.items(), key=lambda pair: pair[0].encode()))
+    return b'"attrs":{' + pairs.encode() + b"},"
+
+
+def _attribute(text: str) -> str:
+    return f'"{text.translate(_ATTRIBUTE_ESCAPES)}"'
+
+
+def _has_long(data: bytes) -> bool:
+    """Tells whether a line of data, which ends with a newline, fills a part. Hops from newline to newline, a part at a time."""
+    position = 0
+    while len(data) - position > PART:
+        newline = data.rfind(b"\n", position, position + PART)
+        if newline < 0:
+            return True
+        position = newline + 1
+    return False
 
 
 class Encoder:
@@ -71,64 +125,54 @@ class Encoder:
 
     def __init__(self, attrs: bytes = b"") -> None:
         self._attrs = attrs
-        self.pending: dict[int, Pending] = {1: Pending(), 2: Pending()}
+        self.pending = pending({})
 
     def _tail(self, stream: int, time_ns: int) -> bytes:
         return b'","stream":"' + _STREAMS[stream].encode() + b'",' + self._attrs + b'"time":"' + stamp(time_ns).encode() + b'"}\n'
 
-    def records(self, stream: int, payload: memoryview, time_ns: int) -> list[bytes]:
-        """Returns records, each ending with a newline, in order."""
+    def records(self, stream: int, payload: bytes | memoryview, time_ns: int) -> bytes:
+        """Returns the records, each ending with a newline, that the payload completes. stream is 1 or 2."""
         waiting = self.pending[stream]
-        data = bytes(payload)
-        last = data.rfind(b"\n")
-        if last < 0 and len(waiting.data) + len(data) < PART:
-            if not waiting.begun:
-                waiting.time_ns, waiting.begun = time_ns, True
-            waiting.data += data
-            return []
+        data = waiting.data + payload
+        begun, begun_ns = waiting.begun, waiting.time_ns
+        end = data.rfind(b"\n") + 1
+        out = b""
+        if begun and end:
+            first = data.find(b"\n") + 1
+            out = self._lines(stream, data[:first], begun_ns)
+            data, end, begun = data[first:], end - first, False
+        if end:
+            out += self._lines(stream, data[:end], time_ns)
+            data = data[end:]
+        if len(data) >= PART:
+            begun, begun_ns = True, begun_ns if begun else time_ns
+            cut = len(data) - len(data) % PART
+            out += b"".join(self._parts(data[:cut], self._tail(stream, begun_ns)))
+            data = data[cut:]
+        self.pending[stream] = Pending(data, begun_ns if begun else 0, begun)
+        return out
+
+    def _lines(self, stream: int, data: bytes, time_ns: int) -> bytes:
+        """Returns the records of data, which ends with a newline."""
+        tail = self._tail(stream, time_ns)
+        if not _has_long(data):
+            tail = b"\\n" + tail
+            return b'{"log":"' + escape_chunk(data)[:-1].replace(b"\n", tail + b'{"log":"') + tail
         out: list[bytes] = []
-        if waiting.begun:
-            first, newline, data = data.partition(b"\n")
-            out += self._line(stream, waiting.data + first, waiting.time_ns, ended=bool(newline))
-            if not newline:
-                return out
-            last = data.rfind(b"\n")
-        whole, rest = data[: last + 1], data[last + 1 :]
-        self.pending[stream] = Pending()
-        if whole:
-            out += self._whole(stream, whole, time_ns)
-        if rest:
-            out += self._line(stream, rest, time_ns, ended=False)
-        return out
+        for line in data[:-1].split(b"\n"):
+            cut = len(line) - len(line) % PART
+            out += self._parts(line[:cut], tail)
+            out.append(b'{"log":"' + escape(line[cut:]) + b"\\n" + tail)
+        return b"".join(out)
 
-    def _whole(self, stream: int, data: bytes, time_ns: int) -> list[bytes]:
-        tail = self._tail(stream, time_ns)
-        parts = data[:-1].split(b"\n")
-        if len(data) > PART and max(map(len, parts)) >= PART:
-            return [record for line in parts for record in self._line(stream, line, time_ns, ended=True)]
-        ending = b"\\n" + tail
-        if _ODD.search(data) is None:
-            return [b'{"log":"' + line + ending for line in parts]
-        return [b'{"log":"' + (line if _ODD.search(line) is None else escape(line)) + ending for line in parts]
+    def _parts(self, data: bytes, tail: bytes) -> Iterator[bytes]:
+        return (b'{"log":"' + escape(data[start : start + PART]) + tail for start in range(0, len(data), PART))
 
-    def _line(self, stream: int, line: bytes, time_ns: int, *, ended: bool) -> list[bytes]:
-        """Cuts one line into parts; what is left without a newline stays pending."""
-        tail = self._tail(stream, time_ns)
-        cut = len(line) - len(line) % PART
-        out = [b'{"log":"' + escape(line[start : start + PART]) + tail for start in range(0, cut, PART)]
-        rest = line[cut:]
-        if ended:
-            out.append(b'{"log":"' + escape(rest) + b"\\n" + tail)
-            self.pending[stream] = Pending()
-        else:
-            self.pending[stream] = Pending(rest, time_ns, begun=True)
-        return out
-
-    def flush(self) -> list[bytes]:
-        """Returns what the end of the streams leaves: parts without a newline."""
-        out = []
+    def flush(self, time_ns: int) -> bytes:
+        """Returns what the end of the streams at time_ns leaves: parts without a newline."""
+        out = b""
         for stream, waiting in self.pending.items():
             if waiting.data:
-                out.append(b'{"log":"' + escape(waiting.data) + self._tail(stream, waiting.time_ns))
+                out += b'{"log":"' + escape(waiting.data) + self._tail(stream, waiting.time_ns if waiting.begun else time_ns)
             self.pending[stream] = Pending()
         return out

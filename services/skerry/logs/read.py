@@ -14,13 +14,17 @@ _LOOK_SECONDS = 5.0
 
 
 async def read(containers: Containers, request: pb.ReadRequest, stopping: asyncio.Event) -> AsyncIterator[pb.ReadResponse]:
-    """Yields framed records. A container of which nothing was accepted yet has an empty log. Raises InvalidArgument."""
+    """Yields framed records. A container of which nothing was accepted yet has an empty log: the gateway knows which ones exist.
+
+    Raises InvalidArgument; NotSupported for driver none.
+    """
     if not (request.stdout or request.stderr):
         raise InvalidArgument("Bad parameters: you must choose at least one stream")
     log = await _caught_up(containers, request, stopping)
     while log is None and request.follow and not stopping.is_set():
-        await _sleep(stopping, 0.1)
-        log = await containers.find(request.container_id)
+        bell = containers.opened
+        if (log := await containers.find(request.container_id)) is None:
+            await _wait(bell, stopping, _LOOK_SECONDS)
     if log is None:
         if request.min_offset:
             yield pb.ReadResponse(warning=_late(request))
@@ -57,7 +61,8 @@ async def _stream(
     containers: Containers, log: ContainerLog, cursor: Cursor, request: pb.ReadRequest, stopping: asyncio.Event
 ) -> AsyncIterator[bytes]:
     while not (log.removed or stopping.is_set()):
-        # Asked before the read: what came with the end is then read for certain.
+        # Both asked before the read: what came with the end is read for certain, and what comes during it is not slept over.
+        bell = log.bell
         ended = log.store.ended and log.store.offset >= request.min_offset
         data = await containers.run(cursor.read)
         if data is None:
@@ -69,38 +74,34 @@ async def _stream(
             return
         if request.until_ns and time.time_ns() > request.until_ns:
             return
-        await _wait(log, stopping, request.until_ns)
+        await _wait(bell, stopping, _seconds(request.until_ns))
 
 
-async def _wait(log: ContainerLog, stopping: asyncio.Event, until_ns: int) -> None:
-    seconds = min(_LOOK_SECONDS, max(0.0, (until_ns - time.time_ns()) / 1e9) + 0.01) if until_ns else _LOOK_SECONDS
-    rung, stopped = asyncio.ensure_future(log.rung(seconds)), asyncio.ensure_future(stopping.wait())
+def _seconds(until_ns: int) -> float:
+    return min(_LOOK_SECONDS, max(0.0, (until_ns - time.time_ns()) / 1e9) + 0.01) if until_ns else _LOOK_SECONDS
+
+
+async def _wait(bell: asyncio.Event, stopping: asyncio.Event, seconds: float) -> None:
+    """Waits for one of both, seconds at most."""
+    waits = [asyncio.ensure_future(event.wait()) for event in (bell, stopping)]
     try:
-        await asyncio.wait({rung, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        rung.cancel()
-        stopped.cancel()
+        for wait in waits:
+            wait.cancel()
 
 
 async def _caught_up(containers: Containers, request: pb.ReadRequest, stopping: asyncio.Event) -> ContainerLog | None:
     """Returns the log once it has min_offset, or after wait_ms as it is."""
     deadline = time.monotonic() + min(request.wait_ms, 60_000) / 1000
     while True:
+        bell = containers.opened
         log = await containers.find(request.container_id)
-        if (log is not None and log.store.offset >= request.min_offset) or request.min_offset == 0:
+        if log is not None:
+            bell = log.bell
+        if request.min_offset == 0 or (log is not None and log.store.offset >= request.min_offset):
             return log
         left = deadline - time.monotonic()
         if left <= 0 or stopping.is_set():
             return log
-        if log is None:
-            await _sleep(stopping, min(left, 0.01))
-        else:
-            await log.rung(min(left, 0.05))
-
-
-async def _sleep(stopping: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
-    except TimeoutError:
-        pass
+        await _wait(bell, stopping, left)

@@ -27,6 +27,7 @@ class Shipment:
         self._waiting: dict[str, list[tuple[int, bytes]]] = {}
         self._pending = 0
         self._room = asyncio.Event()
+        self._wrong: SkerryError | None = None
 
     async def serve(self, requests: AsyncIterator[pb.ShipRequest], stopping: asyncio.Event) -> AsyncIterator[pb.ShipResponse]:
         """Yields answers until the node ends the stream or the router stops."""
@@ -35,8 +36,8 @@ class Shipment:
         try:
             while (answer := await self._answers.get()) is not None:
                 yield answer
-            if reading.done() and not reading.cancelled() and (error := reading.exception()) is not None:
-                raise error
+            if self._wrong is not None:
+                raise self._wrong
         finally:
             reading.cancel()
             stopped.cancel()
@@ -52,14 +53,15 @@ class Shipment:
                     await self._open(request.open)
                 else:
                     await self._batch(request.batch)
+        except SkerryError as error:
+            self._wrong = error
         finally:
             self._answers.put_nowait(None)
 
     async def _open(self, request: pb.Open) -> None:
         try:
             drivers.checked(request.driver, request.options)
-            kept = about(request.driver, request.options, request.labels, list(request.env))
-            log = await self._containers.open(request.container_id, kept)
+            log = await self._containers.open(request.container_id, about(request))
         except (OSError, SkerryError) as error:
             self._refuse(request.container_id, error)
             return

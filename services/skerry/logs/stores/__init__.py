@@ -1,9 +1,18 @@
 """Stores: where a container's accepted records lie. tests/contract/test_log_store.py is the definition of `Store`."""
 
-from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
+
+# When accepted records are made durable against a crash of the host.
+Sync = Literal["off", "interval", "batch"]
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """What a batch brought: records written, and lines that the node had dropped before."""
+
+    records: int
+    dropped: int
 
 
 class Want(msgspec.Struct, frozen=True):
@@ -40,28 +49,20 @@ class Store(Protocol):
     def ended(self) -> bool:
         """True when the last frame accepted was the end of a run."""
 
-    def accept(self, offset: int, frames: bytes) -> None:
-        """Takes a batch; frames below the store's own offset were taken before. Raises InvalidArgument for a gap; OSError."""
+    def accept(self, offset: int, batch: bytes) -> Accepted:
+        """Takes whole frames, all or none of them; those below the store's own offset were taken before.
+
+        Raises InvalidArgument for a gap or a damaged frame; OSError. With the policy `batch` they are durable on return.
+        """
 
     def sync(self) -> None:
         """Makes what was accepted durable against a crash of the host."""
 
+    def rest(self) -> None:
+        """Lets descriptors go until the next accept; for containers that ended."""
+
     def open_cursor(self, want: Want) -> Cursor:
-        """Begins reading."""
+        """Begins reading. Raises NotSupported."""
 
     def close(self) -> None:
         """Lets the files go."""
-
-
-def chunks(parts: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """Joins parts to pieces of about size bytes."""
-    batch: list[bytes] = []
-    length = 0
-    for part in parts:
-        batch.append(part)
-        length += len(part)
-        if length >= size:
-            yield b"".join(batch)
-            batch, length = [], 0
-    if batch:
-        yield b"".join(batch)

@@ -32,7 +32,14 @@ class StateFile:
     """Two slots written in turn: a write that a kill tore leaves the other one."""
 
     def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = path
+        self._fd = -1
+        self.open()
+
+    def open(self) -> None:
+        """Opens, or makes, the file; nothing when it is open."""
+        if self._fd < 0:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def load(self) -> State:
         """Returns the newer whole slot; a fresh state when there is none."""
@@ -48,8 +55,7 @@ class StateFile:
         return msgspec.msgpack.decode(body, type=State)
 
     def save(self, state: State) -> None:
-        """Writes state into the older slot. Raises OSError."""
-        state.sequence += 1
+        """Writes state, whose sequence is one more than that of the newest slot, into the older one. Raises OSError."""
         body = msgspec.msgpack.encode(state)
         assert len(body) <= _LIMIT  # two unfinished lines of less than 16 KiB and a few numbers
         data = len(body).to_bytes(4, "little") + zlib.crc32(body).to_bytes(4, "little") + body
@@ -62,5 +68,7 @@ class StateFile:
         os.fdatasync(self._fd)
 
     def close(self) -> None:
-        """Closes the file."""
-        os.close(self._fd)
+        """Closes the file; `open` opens it again."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

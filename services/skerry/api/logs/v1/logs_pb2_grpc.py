@@ -77,7 +77,8 @@ class LogsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Read(self, request, context):
-        """Read streams records, oldest first. Raises NotFound, NotSupported (driver none).
+        """Read streams records, oldest first. A container that nothing was accepted for has an empty log: who exists is for the node to say.
+        Raises NotSupported (driver none), InvalidArgument (neither stream).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

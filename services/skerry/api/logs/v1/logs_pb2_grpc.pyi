@@ -40,7 +40,9 @@ class LogsServiceStub:
     then batches from that offset on. An ack means durable by the store's policy.
     """
     Read: _grpc.UnaryStreamMultiCallable[_logs_pb2.ReadRequest, _logs_pb2.ReadResponse]
-    """Read streams records, oldest first. Raises NotFound, NotSupported (driver none)."""
+    """Read streams records, oldest first. A container that nothing was accepted for has an empty log: who exists is for the node to say.
+    Raises NotSupported (driver none), InvalidArgument (neither stream).
+    """
     Remove: _grpc.UnaryUnaryMultiCallable[_logs_pb2.RemoveRequest, _logs_pb2.RemoveResponse]
     """Remove deletes a container's log after what was accepted is delivered. Idempotent."""
 
@@ -56,7 +58,9 @@ class LogsServiceAsyncStub(LogsServiceStub):
     then batches from that offset on. An ack means durable by the store's policy.
     """
     Read: _aio.UnaryStreamMultiCallable[_logs_pb2.ReadRequest, _logs_pb2.ReadResponse]  # type: ignore[assignment]
-    """Read streams records, oldest first. Raises NotFound, NotSupported (driver none)."""
+    """Read streams records, oldest first. A container that nothing was accepted for has an empty log: who exists is for the node to say.
+    Raises NotSupported (driver none), InvalidArgument (neither stream).
+    """
     Remove: _aio.UnaryUnaryMultiCallable[_logs_pb2.RemoveRequest, _logs_pb2.RemoveResponse]  # type: ignore[assignment]
     """Remove deletes a container's log after what was accepted is delivered. Idempotent."""
 
@@ -87,7 +91,9 @@ class LogsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _logs_pb2.ReadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_logs_pb2.ReadResponse], _abc.AsyncIterator[_logs_pb2.ReadResponse]]:
-        """Read streams records, oldest first. Raises NotFound, NotSupported (driver none)."""
+        """Read streams records, oldest first. A container that nothing was accepted for has an empty log: who exists is for the node to say.
+        Raises NotSupported (driver none), InvalidArgument (neither stream).
+        """
 
     @_abc_1.abstractmethod
     def Remove(
