@@ -11,6 +11,7 @@ import pytest
 
 from engines import Engine
 
+from .client import client
 from .waiting import wait_until
 
 covers = pytest.mark.covers
@@ -58,7 +59,7 @@ def test_follow_ends_with_the_container(engine: Engine, name: str) -> None:
 @covers("logs -f")
 def test_follow_shows_lines_as_they_come(engine: Engine, name: str) -> None:
     engine.docker("run", "-di", "--name", name, "busybox", "sh", "-c", "echo first; while [ ! -e /go ]; do sleep 0.05; done; echo second")
-    with subprocess.Popen(["docker", "logs", "-f", "--tail", "1", name], env=engine.environ(), stdout=subprocess.PIPE) as process:
+    with client(["docker", "logs", "-f", "--tail", "1", name], engine.environ()) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"first\n"
         engine.docker("exec", name, "touch", "/go")

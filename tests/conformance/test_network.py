@@ -2,13 +2,13 @@
 
 import json
 import re
-import subprocess
 import sys
 
 import pytest
 
 from engines import Engine
 
+from .client import client
 from .waiting import wait_until
 
 covers = pytest.mark.covers
@@ -105,7 +105,7 @@ def test_udp(engine: Engine, name: str) -> None:
     assert engine.out("port", name).splitlines()[0] == "99/udp -> 0.0.0.0:18084"
     # busybox has no UDP server: one of ours answers in the container's network namespace.
     pid = engine.out("inspect", "-f", "{{.State.Pid}}", name)
-    with subprocess.Popen(["nsenter", "-t", pid, "-n", sys.executable, "-c", _ECHO], stdout=subprocess.PIPE) as server:
+    with client(["nsenter", "-t", pid, "-n", sys.executable, "-c", _ECHO]) as server:
         try:
             assert server.stdout is not None and server.stdout.readline() == b"ready\n"
             assert engine.inside(sys.executable, "-c", _ASK) == "b'ECHO'\n"

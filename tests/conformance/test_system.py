@@ -2,13 +2,13 @@
 
 import json
 import select
-import subprocess
 import time
 
 import pytest
 
 from engines import Engine
 
+from .client import client
 from .waiting import wait_until
 
 covers = pytest.mark.covers
@@ -93,7 +93,7 @@ def test_an_event_tells_what_happened(engine: Engine, name: str) -> None:
 
 def test_a_live_stream(engine: Engine, name: str) -> None:
     argv = ["docker", "events", "-f", f"container={name}", "--format", "{{.Action}}"]
-    with subprocess.Popen(argv, env=engine.environ(), stdout=subprocess.PIPE) as process:
+    with client(argv, engine.environ()) as process:
         try:
             assert process.stdout is not None
             # The stream has no first line: make containers until one is told.

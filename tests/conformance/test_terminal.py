@@ -7,6 +7,7 @@ import pytest
 
 from engines import Engine
 
+from .client import client
 from .terminal import CTRL_C, CTRL_D, DETACH, terminal
 from .waiting import wait_until
 
@@ -114,7 +115,7 @@ def test_exec_on_a_terminal(engine: Engine, name: str) -> None:
 def test_attach_shows_what_comes_and_ends_with_the_program(engine: Engine, name: str) -> None:
     script = "while [ ! -e /go ]; do sleep 0.05; done; echo now; exit 6"
     engine.docker("run", "-d", "--name", name, "busybox", "sh", "-c", script)
-    with subprocess.Popen(["docker", "attach", "--no-stdin", name], env=engine.environ(), stdout=subprocess.PIPE) as process:
+    with client(["docker", "attach", "--no-stdin", name], engine.environ()) as process:
         assert process.stdout is not None
         # What was written before attach came is not shown, so the program waits for a sign until it surely is attached.
         wait_until(lambda: _attached(engine, name), "the client is attached")
@@ -132,7 +133,7 @@ def _attached(engine: Engine, name: str) -> bool:
 def test_attach_passes_stdin(engine: Engine, name: str) -> None:
     engine.docker("run", "-di", "--name", name, "busybox", "sh", "-c", "read line; echo got $line")
     argv = ["docker", "attach", name]
-    with subprocess.Popen(argv, env=engine.environ(), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with client(argv, engine.environ(), stdin=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(b"hello\n")
         process.stdin.flush()
@@ -150,7 +151,7 @@ def test_stdin_of_a_detached_one_stays_open(engine: Engine, name: str) -> None:
 def test_signals_of_the_client_are_passed_on(engine: Engine, name: str) -> None:
     script = "trap 'echo got; exit 9' USR1; echo ready; while :; do sleep 0.05; done"
     argv = ["docker", "run", "--name", name, "busybox", "sh", "-c", script]
-    with subprocess.Popen(argv, env=engine.environ(), stdout=subprocess.PIPE) as process:
+    with client(argv, engine.environ()) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGUSR1)
@@ -162,7 +163,7 @@ def test_signals_of_the_client_are_passed_on(engine: Engine, name: str) -> None:
 def test_without_proxy_signals_stay_with_the_client(engine: Engine, name: str) -> None:
     script = "trap 'exit 9' USR1; echo ready; while [ ! -e /go ]; do sleep 0.05; done; exit 5"
     argv = ["docker", "run", "--sig-proxy=false", "--name", name, "busybox", "sh", "-c", script]
-    with subprocess.Popen(argv, env=engine.environ(), stdout=subprocess.PIPE) as process:
+    with client(argv, engine.environ()) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGUSR1)

@@ -105,9 +105,13 @@ async def test_a_stream_is_taken_up_again_at_its_offset(node: NodeUnderTest) -> 
     await again.opened()
     await again.send(b"x\n")
     assert streams(await again.rest())[0] == b"two\n"
-    after_the_end = Client(node, container_id, offset=client.offset)
+    after_the_end = Client(node, container_id, offset=client.offset, run=1)
     await after_the_end.opened()
     assert streams(await after_the_end.rest())[0] == b"two\n"
+    # Everything was seen, only the end was not: it is told at once, no next run is waited for.
+    behind = Client(node, container_id, offset=after_the_end.offset, run=1)
+    await behind.opened()
+    assert await asyncio.wait_for(behind.rest(), 5) == b""
     await node.remove(container_id)
 
 

@@ -8,7 +8,7 @@ from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.containers import stdin
 from skerry.containers.container import Container
 from skerry.containers.monitors import Monitor
-from skerry.containers.spool import SpoolReader, frame_output, spool_range
+from skerry.containers.spool import SpoolReader, frame_output
 from skerry.containers.state import Phase, State
 from skerry.core.errors import Conflict
 
@@ -22,20 +22,22 @@ async def attach(
 ) -> AsyncIterator[pb.AttachResponse]:
     """Yields opened, then output until the run's end, the removal, a failed start, or the end of the service.
 
-    Before a start the client holds the spool back like a durable reader. Raises Conflict for a paused or restarting container.
+    Before a start the client holds the spool back like a durable reader. Raises Conflict for a paused or restarting container, unless it
+    was joined before.
     """
     state = container.state
-    if state.phase is Phase.PAUSED:
+    joined = opened.HasField("offset")
+    if state.phase is Phase.PAUSED and not joined:
         raise Conflict(f"container {text} is paused, unpause the container before attach")
-    if state.phase is Phase.RESTARTING:
+    if state.phase is Phase.RESTARTING and not joined:
         raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
     running = state.phase is Phase.RUNNING
-    offset, run = await _place(container, opened, state)
-    hold = "" if running and not opened.HasField("offset") else os.urandom(8).hex()
+    offset, run = _place(opened, state)
+    hold = "" if running and not joined else os.urandom(8).hex()
     failures = container.failed_starts
     async with SpoolReader(container.spool, offset, hold=hold) as reader:
         yield pb.AttachResponse(opened=pb.AttachOpened(tty=container.spec.tty))
-        if not opened.HasField("offset"):
+        if not joined:
             await container.publish("attach")
         helpers = [container.environment.tasks.spawn(_close_at_end(container, reader, run, failures), "attach end")]
         if opened.stream:
@@ -44,24 +46,26 @@ async def attach(
             )
             helpers.append(container.environment.tasks.spawn(pumping, "attach stdin"))
         try:
-            batches = reader.batches(follow=opened.stream, until_run=run if opened.stream else None, limit=_FRAMES_LIMIT)
+            # Taken up again behind the end of what was joined: only the rest is still to be read.
+            follow = opened.stream and not _ended(state, run)
+            batches = reader.batches(follow=follow, until_run=run if opened.stream else None, limit=_FRAMES_LIMIT)
             async for batch in batches:
                 data = frame_output(batch, tty=container.spec.tty, stdout=opened.stdout, stderr=opened.stderr)
                 if data or batch.gap:
                     yield pb.AttachResponse(output=pb.Output(data=data, next_offset=batch.end, gap=batch.gap))
+            if opened.stream:
+                # The END frame is there before the exit is recorded. Who looks at the container behind the stream's end finds it ended.
+                await container.until(lambda now: _ended(now, run) or container.failed_starts != failures, 30)
         finally:
             for helper in helpers:
                 helper.cancel()
 
 
-async def _place(container: Container, opened: pb.AttachOpen, state: State) -> tuple[int | None, int]:
+def _place(opened: pb.AttachOpen, state: State) -> tuple[int | None, int]:
     """Returns the spool offset to read from (None: its end) and the run whose end ends the stream."""
     current = state.run if state.active or state.phase is Phase.STARTING else state.run + 1
     if opened.HasField("offset"):
-        if current > state.run and opened.offset < (await spool_range(container.spool)).end:
-            # What it had joined has ended meanwhile, and the end is still to be read.
-            return opened.offset, state.run
-        return opened.offset, current
+        return opened.offset, opened.run or current
     return (0 if opened.replay else None), current
 
 

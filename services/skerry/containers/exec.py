@@ -51,6 +51,8 @@ class Exec:
         self._ended = asyncio.Event()
         self._failure: StartFailure | None = None
         self._readers = 0
+        # Started by an earlier service: who read it then may be about to take its stream up again.
+        self._adopted = record.started
         if record.exit_code is not None:
             self._ended.set()
 
@@ -207,7 +209,8 @@ class Exec:
 
     async def retire(self) -> None:
         """Removes its files once nobody reads them any more."""
-        await asyncio.sleep(0.0 if self._readers == 0 and self._failure is None else _KEEP_SPOOL_SECONDS)
+        keep = self._readers or self._failure is not None or self._adopted
+        await asyncio.sleep(_KEEP_SPOOL_SECONDS if keep else 0.0)
         while self._readers:
             await asyncio.sleep(_KEEP_SPOOL_SECONDS)
         await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)

@@ -46,6 +46,7 @@ class AttachSession:
         opening.CopyFrom(self._opening)
         if offset is not None:
             opening.offset = offset
+            opening.run = self._run
             opening.replay = False
         return pb.AttachRequest(open=opening)
 

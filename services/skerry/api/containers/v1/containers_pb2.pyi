@@ -565,7 +565,7 @@ class Exited(_message.Message):
     def __init__(self, run: _Optional[int] = ..., exit_code: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
 
 class AttachOpen(_message.Message):
-    __slots__ = ("id", "stdin", "stdout", "stderr", "replay", "stream", "offset")
+    __slots__ = ("id", "stdin", "stdout", "stderr", "replay", "stream", "offset", "run")
     ID_FIELD_NUMBER: _ClassVar[int]
     STDIN_FIELD_NUMBER: _ClassVar[int]
     STDOUT_FIELD_NUMBER: _ClassVar[int]
@@ -573,6 +573,7 @@ class AttachOpen(_message.Message):
     REPLAY_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     id: str
     stdin: bool
     stdout: bool
@@ -580,7 +581,8 @@ class AttachOpen(_message.Message):
     replay: bool
     stream: bool
     offset: int
-    def __init__(self, id: _Optional[str] = ..., stdin: _Optional[bool] = ..., stdout: _Optional[bool] = ..., stderr: _Optional[bool] = ..., replay: _Optional[bool] = ..., stream: _Optional[bool] = ..., offset: _Optional[int] = ...) -> None: ...
+    run: int
+    def __init__(self, id: _Optional[str] = ..., stdin: _Optional[bool] = ..., stdout: _Optional[bool] = ..., stderr: _Optional[bool] = ..., replay: _Optional[bool] = ..., stream: _Optional[bool] = ..., offset: _Optional[int] = ..., run: _Optional[int] = ...) -> None: ...
 
 class AttachRequest(_message.Message):
     __slots__ = ("open", "stdin", "stdin_end")
