@@ -76,7 +76,7 @@ python_environment() {
 
 command -v apt-get >/dev/null || fail "this script knows Debian and Ubuntu only; README.md lists what to install elsewhere"
 packages ca-certificates python3 python3-venv crun nftables iproute2 procps busybox-static curl
-[ "$WHAT" = test ] && packages iptables skopeo conntrack util-linux
+[ "$WHAT" = test ] && packages iptables skopeo conntrack util-linux mmdebstrap mmdebstrap
 docker_command
 case "$WHAT" in
   run) python_environment all ;;

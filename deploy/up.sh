@@ -57,7 +57,7 @@ cat <<END
 Skerry runs. Use it with the docker command:
     export DOCKER_HOST=unix://$SOCKET        (or: docker context use skerry)
     docker run -it --rm busybox
-Containers' bridge: $(ip -br link show type bridge 2>/dev/null | awk '{print $1}' | grep -xE 'docker0|skerry[0-9]*' | tail -n 1 || true)
+Containers' bridge: $(docker_ network inspect bridge --format '{{index .Options "com.docker.network.bridge.name"}}, {{range .IPAM.Config}}{{.Subnet}}{{end}}')
 Services:  .venv/bin/skerry status      Log: $LOG
 Stop it:   make down   (containers go on running)
 END

@@ -163,7 +163,7 @@ def _process_spans(process: Process, begin: float) -> list[Span]:
     spans = []
     for (at, program), end in zip(steps, ends, strict=True):
         if at and (program != "fork" or len(steps) == 1 or end - at > 0.001):
-            words = _ID.sub("ID", program).split() or ["?"]
+            words = _ID.sub("ID", program).split()
             name = " ".join([os.path.basename(words[0]), *words[1:]])[:70]
             spans.append(Span(at - begin, end - at, f"process {process.pid} (of {process.parent}): {name}"))
     return spans

@@ -69,6 +69,7 @@ def target(node, router, name="c", run=1, **changes) -> Target:
         "router": router.address,
         "run": run,
         "driver": "json-file",
+        "segment": 1 << 17,
         **changes,
     }
     return Target(**fields)

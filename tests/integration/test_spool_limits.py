@@ -59,7 +59,8 @@ async def test_blocking_process_waits_at_the_quota_and_goes_on_when_the_cursor_m
         async for batch in reader.batches(until_run=1):
             assert batch.gap == 0
             lines += sum(bytes(frame.payload).count(b"\n") for frame in batch.frames() if frame.stream == frames.STDOUT)
-            assert size_of(spool) <= 1 << 20
+            # At the exit two pipes' worth is let in beyond the quota (docs/spool.md).
+            assert size_of(spool) <= (1 << 20) + (2 << 18)
             write_cursor(f"{spool}/cursor.router", batch.end)
     assert lines == LINES
     assert (await monitor.wait()).code == 0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from skerry.cli.parts import Places
+from skerry.core import linux
 
 _LEAST_FREE = 1 << 30
 
@@ -37,6 +38,23 @@ def _kernel(_where: Places) -> Iterator[Finding]:
         yield Finding("ok", "kernel", release)
     if os.geteuid() != 0:
         yield Finding("problem", "user", f"uid {os.geteuid()}", "namespaces, mounts and cgroups need root", "sudo skerry doctor")
+
+
+def _root(_where: Places) -> Iterator[Finding]:
+    # Entering a mount namespace, even one's own, leaves a chroot: a child does it and compares.
+    child = os.fork()
+    if child == 0:
+        status = 2
+        try:
+            before = os.stat("/")
+            linux.setns(os.open("/proc/self/ns/mnt", os.O_RDONLY), linux.CLONE_NEWNS)
+            after = os.stat("/")
+            status = int((before.st_dev, before.st_ino) != (after.st_dev, after.st_ino))
+        finally:
+            os._exit(status)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1:
+        yield Finding("problem", "root", "this is a chroot", "a container's root cannot be closed off here; the engine refuses to start",
+                      "make the directory the root of a mount namespace (pivot_root), or use a machine")  # fmt: skip
 
 
 def _filesystems(_where: Places) -> Iterator[Finding]:
@@ -125,7 +143,7 @@ def _python(_where: Places) -> Iterator[Finding]:
     yield Finding(level, "python", platform.python_version(), "" if level == "ok" else "3.11 or newer is needed", "")
 
 
-CHECKS: tuple[Callable[[Places], Iterator[Finding]], ...] = (_kernel, _python, _filesystems, _cgroups, _programs, _network, _places)
+CHECKS: tuple[Callable[[Places], Iterator[Finding]], ...] = (_kernel, _python, _root, _filesystems, _cgroups, _programs, _network, _places)
 
 
 def findings(where: Places) -> list[Finding]:

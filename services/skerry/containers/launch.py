@@ -52,7 +52,7 @@ async def run_process(container: Container, pid_namespace_of: Container | None, 
     """Brings the process up for a record that is `starting`. On failure nothing is left of it, and the record says why."""
     run = container.state.run
     try:
-        monitor, pid = await _bring_up(container, run, pid_namespace_of, ipc_namespace_of)
+        monitor, pid, started_ns = await _bring_up(container, run, pid_namespace_of, ipc_namespace_of)
     except BaseException as error:
         failure = _failure(container, error)
         container.failed_starts += 1
@@ -63,7 +63,7 @@ async def run_process(container: Container, pid_namespace_of: Container | None, 
         raise
     # Whoever waits for the running process wants to write to it.
     container.monitor = monitor
-    await container.apply(Launched(pid, time.time_ns()))
+    await container.apply(Launched(pid, started_ns))
     container.watch_exit(monitor, run)
 
 
@@ -78,7 +78,7 @@ def _failure(container: Container, error: BaseException) -> tuple[int, SkerryErr
 
 async def _bring_up(
     container: Container, run: int, pid_namespace_of: Container | None, ipc_namespace_of: Container | None
-) -> tuple[Monitor, int]:
+) -> tuple[Monitor, int, int]:
     environment, record, spec = container.environment, container.record, container.spec
     await failpoints.reached("containers.start.recorded")
     rootfs = await environment.layers.mount_rootfs(container.directory, record.layer_messages())
@@ -99,13 +99,15 @@ async def _bring_up(
         pid = await monitor.create()
         environment.filters.learn(config, container.id)
         await failpoints.reached("containers.start.created")
+        # Taken before: the process may end before the answer comes, and no end is earlier than its start.
+        started_ns = time.time_ns()
         await monitor.start()
         await failpoints.reached("containers.start.started")
     except BaseException:
         # The runtime's delete, run by the clean-up, ends the process; the monitor ends with it.
         container.monitor = monitor
         raise
-    return monitor, pid
+    return monitor, pid, started_ns
 
 
 def _namespace(other: Container | None, kind: str) -> str:

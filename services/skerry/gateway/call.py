@@ -22,7 +22,7 @@ COMMON_HEADERS = {
     "Api-Version": str(CURRENT),
     "Docker-Experimental": "false",
     "Ostype": "linux",
-    "Server": "Skerry/0.1.0 (linux)",
+    "Server": "Docker/28.0.0-skerry.0.1.0 (linux)",
 }
 _FALSE = frozenset({"", "0", "no", "false", "none"})
 

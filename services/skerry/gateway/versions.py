@@ -45,7 +45,7 @@ DNS_NAMES = Version(1, 44)
 # Image inspect has no Container and ContainerConfig.
 NO_CONTAINER_CONFIG = Version(1, 45)
 # Events have no status, id and from beside Action and Actor.
-NO_LEGACY_EVENT_FIELDS = Version(1, 50)
+NO_LEGACY_EVENT_FIELDS = Version(1, 52)
 # Image inspect's Config has only what the image says.
 SPARSE_IMAGE_CONFIG = Version(1, 50)
 # prune of anonymous volumes only, ConsoleSize in exec and create.

@@ -5,6 +5,7 @@ at RUN/ns/mnt so that a later keeper and the containers service enter the same o
 """
 
 import ctypes
+import errno
 import os
 
 _MS_BIND, _MS_PRIVATE, _MS_SHARED = 0x1000, 1 << 18, 1 << 20
@@ -55,6 +56,12 @@ def prepare(run: str) -> str:
     """
     # Before the namespace is copied: what networks binds there later must be seen in it.
     own_mount(f"{run}/netns", _MS_SHARED)
+    if in_chroot():
+        raise OSError(
+            errno.EPERM,
+            "this is a chroot: a container's root cannot be closed off there (pivot_root moves only a mount namespace's own root), "
+            "and `exec` would see the outer system; make the directory the root of a mount namespace (pivot_root), or use a machine",
+        )
     pin = f"{run}/ns/mnt"
     if _enter(pin):
         return "entered"
@@ -79,6 +86,22 @@ def prepare(run: str) -> str:
         os.close(outside)
     os.chdir("/")
     return "made"
+
+
+def in_chroot() -> bool:
+    """Tells whether our root is another than our mount namespace's. Found out by a child: entering a namespace leaves a chroot."""
+    child = os.fork()
+    if child == 0:
+        status = 0
+        try:
+            before = os.stat("/")
+            fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            _check(_libc.setns(fd, _CLONE_NEWNS), "setns")
+            after = os.stat("/")
+            status = int((before.st_dev, before.st_ino) != (after.st_dev, after.st_ino))
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] != 0
 
 
 def _enter(pin: str) -> bool:

@@ -33,9 +33,12 @@ async def restart(peers: Peers, container_id: str, timeout: int | None, signal: 
         pass  # somebody else was quicker
 
 
-async def kill(peers: Peers, container_id: str, signal: str) -> None:
-    """Sends a signal. After SIGKILL it waits (10 s at most) until the end is settled, as dockerd does."""
-    await call(lambda: peers.containers.Kill(pb.KillRequest(id=container_id, signal=signal)))
+async def kill(peers: Peers, container_id: str, name: str, signal: str) -> None:
+    """Sends a signal. After SIGKILL it waits (10 s at most) until the end is settled, as dockerd does.
+
+    name is what the client wrote: Docker's refusal repeats it.
+    """
+    await call(lambda: peers.containers.Kill(pb.KillRequest(id=name, signal=signal)))
     if signal.upper() not in _KILL:
         return
     request = pb.WaitRequest(id=container_id, condition=pb.WAIT_CONDITION_NOT_RUNNING)

@@ -124,7 +124,7 @@ async def kill(call: Call) -> web.StreamResponse:
     """POST /containers/{id}/kill."""
     signal = call.text("signal")
     check_signal(signal)
-    await owned(call, stopping.kill(call.peers, await call.container_id(), signal), "kill")
+    await owned(call, stopping.kill(call.peers, await call.container_id(), call.params["id"], signal), "kill")
     return empty()
 
 
@@ -144,10 +144,11 @@ async def unpause(call: Call) -> web.StreamResponse:
 
 async def rename(call: Call) -> web.StreamResponse:
     """POST /containers/{id}/rename."""
+    container_id = await call.container_id()  # 404 before a bad name's 400, as dockerd
     name = check_name(call.text("name"))
     if not name:
         raise InvalidArgument("Neither old nor new names may be empty")
-    request = pb.RenameRequest(id=await call.container_id(), name=name)
+    request = pb.RenameRequest(id=container_id, name=name)
     answer = await call_again(lambda: call.peers.containers.Rename(request), what="the container service")
     told = networks_pb2.RenameSandboxRequest(container_id=answer.id, name=answer.new_name)
     await soon(call.peers, "rename in the network service", lambda: call.peers.networks.RenameSandbox(told))

@@ -116,6 +116,12 @@ ROUTES: list[Route] = [
     ("DELETE", "/volumes/{name}", volume),
     ("POST", "/volumes/create", _not_yet("creating volumes")),
     ("POST", "/volumes/prune", _not_yet("pruning volumes")),
+    ("PUT", "/volumes/{name}", _not_yet("updating cluster volumes")),
+    ("POST", "/session", _not_yet("BuildKit's session")),
+    ("GET", "/plugins/privileges", _not_yet("managed plugins")),
+    *(("POST", f"/plugins/{what}", _not_yet("managed plugins")) for what in ("pull", "create")),
+    *(("POST", f"/plugins/{{name...}}/{what}", _not_yet("managed plugins")) for what in ("enable", "disable", "upgrade", "push", "set")),
+    ("DELETE", "/plugins/{name...}", _not_yet("managed plugins")),
     ("GET", "/plugins", plugins),
     ("GET", "/plugins/{name...}/json", plugin),
     *(

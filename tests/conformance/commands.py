@@ -1,0 +1,42 @@
+"""The commands and flags that must have a case here. A case names what it covers by the marker `covers`."""
+
+_FLAGS = {
+    "run": "-i -t -d --rm --name --hostname -e --env-file -w -u --entrypoint --read-only --init --tmpfs -v --restart --label --cidfile "
+    "--stop-signal --stop-timeout --pull --sig-proxy --detach-keys -a --log-driver --log-opt --net=bridge --net=host --net=none "
+    "--net=container -p:fixed -p:random -p:udp -p:address -P --expose",
+    "create": "--name -i -t",
+    "start": "-a -i",
+    "stop": "-t",
+    "restart": "-t",
+    "kill": "-s",
+    "wait": "",
+    "rm": "-f -v",
+    "rename": "",
+    "ps": "-a -q -s -n -l -f --format --no-trunc",
+    "inspect": "--format --type",
+    "exec": "-i -t -d -e -w -u --env-file --detach-keys",
+    "attach": "--no-stdin --sig-proxy --detach-keys",
+    "pause": "",
+    "unpause": "",
+    "top": "",
+    "port": "",
+    "logs": "--tail --since --until -t -f",
+    "container prune": "-f --filter",
+    "load": "-i -q",
+    "import": "-c -m",
+    "images": "-a -q -f --format --no-trunc --digests",
+    "pull": "-q :tag @digest",
+    "tag": "",
+    "rmi": "-f",
+    "image inspect": "",
+    "image prune": "-f -a",
+    "history": "-q --no-trunc",
+    "events": "--since --until -f --format",
+    "version": "--format",
+    "info": "--format",
+}
+
+EXPECTED = [entry for command, flags in _FLAGS.items() for entry in (command, *(f"{command} {flag}" for flag in flags.split()))]
+
+# What the summary says besides, such as lines of the tutorial that cannot run here; filled by the cases.
+NOTES: list[str] = []
