@@ -26,11 +26,11 @@ from engines import Engine, commands, skerry_engine
 from images.busybox import make_busybox
 
 VICTIMS = ("gateway", "images", "containers", "networks", "logs", "supervisor")
-# A burst of 1.5 MB of numbered lines each 180 ms (8.4 MB/s); a writer that was late catches up, so that a loaded machine sees as much.
+# A burst of 1.5 MB of numbered lines each 240 ms (6.3 MB/s); a writer that was late catches up, so that a loaded machine sees as much.
 _WRITER = """now() { read up rest </proc/uptime; now=${up%.*}${up#*.}; }
 i=0; now; next=$now; while [ ! -e /stop ]; do
 awk -v i=$i 'BEGIN { for (n = i; n < i + 6000; n++) printf "L%010d %0240d\\n", n, 0 }'
-i=$((i + 6000)); next=$((next + 18)); now; [ $now -ge $next ] || usleep $(((next - now) * 10000))
+i=$((i + 6000)); next=$((next + 24)); now; [ $now -ge $next ] || usleep $(((next - now) * 10000))
 done; echo END"""
 _CGROUPS = ("/sys/fs/cgroup/pids/skerry", "/sys/fs/cgroup/skerry")
 _LINE = re.compile(rb"L\d{10} 0{240}")
@@ -135,7 +135,8 @@ class Rounds:
         self.engine = engine
         self.random = random.Random(seed)
         self.kills: dict[str, int] = dict.fromkeys(VICTIMS, 0)
-        self.slowest = 0.0
+        # Seconds from a kill until everything serves again: of the last round, and the longest.
+        self.last = self.slowest = 0.0
 
     def plan(self, count: int) -> list[str]:
         """Returns victims, each equally often, in an order of the seed's."""
@@ -160,7 +161,8 @@ class Rounds:
                 break
             assert time.monotonic() - start < 30, f"{victim} did not come back: {rows}"
             time.sleep(0.1)
-        self.slowest = max(self.slowest, time.monotonic() - start)
+        self.last = time.monotonic() - start
+        self.slowest = max(self.slowest, self.last)
 
     def check(self, identity: str, name: str) -> None:
         """Checks that the container is unharmed and that the ordinary commands work."""
@@ -256,7 +258,11 @@ def run(count: int, seed: int) -> dict[str, Any]:
                 if reader.streams > max(streams[what], 1):
                     cuts[what].append(victim)
                 streams[what] = reader.streams
-            print(f"round {number}/{count}: {victim}", file=sys.stderr, flush=True)
+            print(
+                f"round {number}/{count}: {victim}, back after {rounds.last:.1f} s, load {os.getloadavg()[0]:.1f}",
+                file=sys.stderr,
+                flush=True,
+            )
         engine.docker("exec", "writer", "touch", "/stop")
         assert engine.out("wait", "writer") == "0"
         seconds = time.monotonic() - start
