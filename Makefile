@@ -8,6 +8,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(TOOLS)/usr/bin:$(TOOLS)/usr/sbin:
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo "sudo -E env PATH=$$PATH")
 export SKERRY_ROOT ?= /var/lib/skerry
 export SKERRY_RUN ?= /run/skerry
+# Layers are mounted from files by EROFS, which a tmpfs (what /tmp is on some hosts) does not allow.
+export TMPDIR := /var/tmp
 PYTEST := $(SUDO) $(PYTHON) -m pytest -p no:cacheprovider
 
 .PHONY: help install up down status test test-long check lint types imports protos check-protos lock bench conformance setup-test fmt clean

@@ -203,7 +203,7 @@ def unmount_below(folder: str) -> None:
 @contextlib.contextmanager
 def _place(name: str) -> Iterator[tuple[str, str]]:
     token = secrets.token_hex(3)
-    folder, netns = tempfile.mkdtemp(prefix="sk-", dir="/tmp"), f"sk-{name}-{token}"
+    folder, netns = tempfile.mkdtemp(prefix="sk-", dir="/var/tmp"), f"sk-{name}-{token}"
     subprocess.run(["ip", "netns", "add", netns], check=True)
     try:
         subprocess.run(["ip", "-n", netns, "link", "set", "lo", "up"], check=True)

@@ -33,8 +33,10 @@ async def test_run_detached_and_its_life(running: Engine) -> None:
     assert code == 0
     container = out.strip()
     _, out, _ = await running.docker("ps", "--no-trunc", "--format", "{{.ID}} {{.Image}} {{.Command}} {{.Ports}} {{.Names}}")
-    assert out == f'{container} busybox "sleep 100" 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp one\n'
-    assert (await running.docker("port", "one"))[1] == "80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n"
+    # Clients before 27 write :::8080 for [::]:8080.
+    assert out.replace(" :::", " [::]:") == f'{container} busybox "sleep 100" 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp one\n'
+    ports = (await running.docker("port", "one"))[1]
+    assert ports.replace(" :::", " [::]:") == "80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n"
     assert (await running.docker("inspect", "-f", "{{.State.Status}} {{.NetworkSettings.IPAddress}}", "one"))[1] == "running 172.17.0.2\n"
     assert (await running.docker("pause", "one"))[0] == 0
     assert "(Paused)" in (await running.docker("ps"))[1]
@@ -166,7 +168,8 @@ async def test_images_history_tag_rmi_load_import(running: Engine) -> None:
 
 ERRORS = [
     (["run", "--name", "!!", "busybox"], "Invalid container name (!!), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"),
-    (["run", "--rm", "--restart", "always", "busybox"], "conflicting options: cannot specify both --restart and --rm"),
+    # The client's own text; it was shorter before 24.
+    (["run", "--rm", "--restart", "always", "busybox"], "--restart and --rm"),
     (["run", "--network", "nope", "busybox"], "network nope not found"),
     (["create", "--network", "container:nope", "busybox"], "No such container: nope"),
     (["create", "--volumes-from", "x", "busybox"], "volumes of other containers (--volumes-from) are not supported yet"),

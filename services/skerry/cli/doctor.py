@@ -115,6 +115,23 @@ def _network(where: Places) -> Iterator[Finding]:
             yield Finding("note", "other engine", other, "an engine may run already; Skerry uses its own bridge and address pool beside it")
 
 
+def _ports(_where: Places) -> Iterator[Finding]:
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        low, high = map(int, file.read().split())
+    taken = set()
+    for family in ("tcp", "tcp6"):
+        with open(f"/proc/net/{family}", encoding="ascii") as file:
+            # State 0A is LISTEN; the local address is HEX:PORT.
+            taken |= {int(line.split()[1].rpartition(":")[2], 16) for line in file if line.split()[3] == "0A"}
+    free = high - low + 1 - sum(low <= port <= high for port in taken)
+    listening = f"; host programs listen on {', '.join(map(str, sorted(taken)[:10]))}" if taken else ""
+    if free < 100:
+        yield Finding("problem", "ports", f"{free} free in {low}-{high}", "random ports (-P, -p 80) run out",
+                      "sysctl net.ipv4.ip_local_port_range='32768 60999'")  # fmt: skip
+    else:
+        yield Finding("ok", "ports", f"{low}-{high} for random publishing{listening}")
+
+
 def _places(where: Places) -> Iterator[Finding]:
     for path in (where.root, where.run):
         parent = path
@@ -143,7 +160,17 @@ def _python(_where: Places) -> Iterator[Finding]:
     yield Finding(level, "python", platform.python_version(), "" if level == "ok" else "3.11 or newer is needed", "")
 
 
-CHECKS: tuple[Callable[[Places], Iterator[Finding]], ...] = (_kernel, _python, _root, _filesystems, _cgroups, _programs, _network, _places)
+CHECKS: tuple[Callable[[Places], Iterator[Finding]], ...] = (
+    _kernel,
+    _python,
+    _root,
+    _filesystems,
+    _cgroups,
+    _programs,
+    _network,
+    _ports,
+    _places,
+)
 
 
 def findings(where: Places) -> list[Finding]:
