@@ -1,4 +1,4 @@
-"""python -m tests.bench [--only NAME,...] [--rounds N] [--json FILE] [--peers dockerd,dockerd]"""
+"""python -m tests.bench [--only NAME,...] [--rounds N] [--json FILE] [--engines dockerd,dockerd]"""
 
 import argparse
 import contextlib
@@ -73,7 +73,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default="", help=f"rows, comma separated: {', '.join(row.name for row in ROWS)}")
     parser.add_argument("--rounds", type=int, default=0, help="rounds of each row instead of its own number")
     parser.add_argument("--json", default="bench-results.json", help="file for the results")
-    parser.add_argument("--peers", default="dockerd,skerry", help="two engines: the first is what the second is compared with")
+    parser.add_argument(
+        "--engines", "--peers", dest="peers", default="dockerd,skerry", help="two engines: the first is what the second is compared with"
+    )
     return parser.parse_args()
 
 
@@ -104,7 +106,7 @@ def _table(results: list[dict[str, object]], names: list[str], load: float) -> N
         scale = 1000 if result["unit"] == "ms" else 1 / 2**20
         first, second = (value * scale for value in result["medians"])  # type: ignore[attr-defined]
         ratio, limit = float(result["ratio"]), float(result["limit"])  # type: ignore[arg-type]
-        verdict = "" if ratio <= limit else "  MISS"
+        verdict = "  ok" if ratio <= limit else "  MISS"
         print(
             f"{result['text']!s:44} {first:>8.1f} {result['unit']:3} {second:>8.1f} {result['unit']:3} {ratio:>7.2f} {limit:>8.2f}{verdict}"
         )
