@@ -841,3 +841,133 @@ class InfoResponse(_message.Message):
     pids_limit: bool
     oom_kill_disable: bool
     def __init__(self, node: _Optional[str] = ..., containers: _Optional[int] = ..., running: _Optional[int] = ..., paused: _Optional[int] = ..., stopped: _Optional[int] = ..., kernel_version: _Optional[str] = ..., operating_system: _Optional[str] = ..., os_version: _Optional[str] = ..., architecture: _Optional[str] = ..., cpus: _Optional[int] = ..., memory: _Optional[int] = ..., cgroup_version: _Optional[str] = ..., cgroup_driver: _Optional[str] = ..., default_runtime: _Optional[str] = ..., runtimes: _Optional[_Mapping[str, str]] = ..., runtime_commit: _Optional[str] = ..., storage_driver: _Optional[str] = ..., storage_status: _Optional[_Mapping[str, str]] = ..., security_options: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., root_dir: _Optional[str] = ..., init_binary: _Optional[str] = ..., memory_limit: _Optional[bool] = ..., swap_limit: _Optional[bool] = ..., cpu_cfs: _Optional[bool] = ..., cpu_shares: _Optional[bool] = ..., cpuset: _Optional[bool] = ..., pids_limit: _Optional[bool] = ..., oom_kill_disable: _Optional[bool] = ...) -> None: ...
+
+class DiffRequest(_message.Message):
+    __slots__ = ("container",)
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    container: str
+    def __init__(self, container: _Optional[str] = ...) -> None: ...
+
+class DiffResponse(_message.Message):
+    __slots__ = ("path", "kind")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[DiffResponse.Kind]
+        KIND_MODIFIED: _ClassVar[DiffResponse.Kind]
+        KIND_ADDED: _ClassVar[DiffResponse.Kind]
+        KIND_DELETED: _ClassVar[DiffResponse.Kind]
+    KIND_UNSPECIFIED: DiffResponse.Kind
+    KIND_MODIFIED: DiffResponse.Kind
+    KIND_ADDED: DiffResponse.Kind
+    KIND_DELETED: DiffResponse.Kind
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    path: bytes
+    kind: DiffResponse.Kind
+    def __init__(self, path: _Optional[bytes] = ..., kind: _Optional[_Union[DiffResponse.Kind, str]] = ...) -> None: ...
+
+class CommitLayerRequest(_message.Message):
+    __slots__ = ("container", "image_store", "pause", "holder")
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_STORE_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    container: str
+    image_store: str
+    pause: bool
+    holder: str
+    def __init__(self, container: _Optional[str] = ..., image_store: _Optional[str] = ..., pause: _Optional[bool] = ..., holder: _Optional[str] = ...) -> None: ...
+
+class CommitLayerResponse(_message.Message):
+    __slots__ = ("layer",)
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    layer: _images_pb2.Layer
+    def __init__(self, layer: _Optional[_Union[_images_pb2.Layer, _Mapping]] = ...) -> None: ...
+
+class ExportRequest(_message.Message):
+    __slots__ = ("container",)
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    container: str
+    def __init__(self, container: _Optional[str] = ...) -> None: ...
+
+class ExportResponse(_message.Message):
+    __slots__ = ("chunk",)
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    chunk: bytes
+    def __init__(self, chunk: _Optional[bytes] = ...) -> None: ...
+
+class PathStat(_message.Message):
+    __slots__ = ("name", "size", "mode", "mtime_ns", "link_target")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    MTIME_NS_FIELD_NUMBER: _ClassVar[int]
+    LINK_TARGET_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    size: int
+    mode: int
+    mtime_ns: int
+    link_target: str
+    def __init__(self, name: _Optional[str] = ..., size: _Optional[int] = ..., mode: _Optional[int] = ..., mtime_ns: _Optional[int] = ..., link_target: _Optional[str] = ...) -> None: ...
+
+class StatPathRequest(_message.Message):
+    __slots__ = ("container", "path")
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    container: str
+    path: str
+    def __init__(self, container: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
+
+class StatPathResponse(_message.Message):
+    __slots__ = ("stat",)
+    STAT_FIELD_NUMBER: _ClassVar[int]
+    stat: PathStat
+    def __init__(self, stat: _Optional[_Union[PathStat, _Mapping]] = ...) -> None: ...
+
+class GetArchiveRequest(_message.Message):
+    __slots__ = ("container", "path", "members")
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    container: str
+    path: str
+    members: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, container: _Optional[str] = ..., path: _Optional[str] = ..., members: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetArchiveResponse(_message.Message):
+    __slots__ = ("stat", "chunk")
+    STAT_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    stat: PathStat
+    chunk: bytes
+    def __init__(self, stat: _Optional[_Union[PathStat, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+
+class PutArchiveRequest(_message.Message):
+    __slots__ = ("open", "chunk")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    open: PutArchiveOpen
+    chunk: bytes
+    def __init__(self, open: _Optional[_Union[PutArchiveOpen, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+
+class PutArchiveOpen(_message.Message):
+    __slots__ = ("container", "path", "no_overwrite_dir_non_dir", "copy_uid_gid", "create_path", "chown", "chmod")
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    NO_OVERWRITE_DIR_NON_DIR_FIELD_NUMBER: _ClassVar[int]
+    COPY_UID_GID_FIELD_NUMBER: _ClassVar[int]
+    CREATE_PATH_FIELD_NUMBER: _ClassVar[int]
+    CHOWN_FIELD_NUMBER: _ClassVar[int]
+    CHMOD_FIELD_NUMBER: _ClassVar[int]
+    container: str
+    path: str
+    no_overwrite_dir_non_dir: bool
+    copy_uid_gid: bool
+    create_path: bool
+    chown: str
+    chmod: int
+    def __init__(self, container: _Optional[str] = ..., path: _Optional[str] = ..., no_overwrite_dir_non_dir: _Optional[bool] = ..., copy_uid_gid: _Optional[bool] = ..., create_path: _Optional[bool] = ..., chown: _Optional[str] = ..., chmod: _Optional[int] = ...) -> None: ...
+
+class PutArchiveResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -111,6 +111,36 @@ class ContainersServiceStub:
                 request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.PrepareLayersRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.PrepareLayersResponse.FromString,
                 _registered_method=True)
+        self.Diff = channel.unary_stream(
+                '/skerry.api.containers.v1.ContainersService/Diff',
+                request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.DiffRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.DiffResponse.FromString,
+                _registered_method=True)
+        self.CommitLayer = channel.unary_unary(
+                '/skerry.api.containers.v1.ContainersService/CommitLayer',
+                request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.CommitLayerRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.CommitLayerResponse.FromString,
+                _registered_method=True)
+        self.Export = channel.unary_stream(
+                '/skerry.api.containers.v1.ContainersService/Export',
+                request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.ExportRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.ExportResponse.FromString,
+                _registered_method=True)
+        self.StatPath = channel.unary_unary(
+                '/skerry.api.containers.v1.ContainersService/StatPath',
+                request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.StatPathRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.StatPathResponse.FromString,
+                _registered_method=True)
+        self.GetArchive = channel.unary_stream(
+                '/skerry.api.containers.v1.ContainersService/GetArchive',
+                request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.GetArchiveRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.GetArchiveResponse.FromString,
+                _registered_method=True)
+        self.PutArchive = channel.stream_unary(
+                '/skerry.api.containers.v1.ContainersService/PutArchive',
+                request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.PutArchiveRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.PutArchiveResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/skerry.api.containers.v1.ContainersService/Watch',
                 request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.WatchRequest.SerializeToString,
@@ -254,6 +284,48 @@ class ContainersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Diff(self, request, context):
+        """Diff tells what the container changed in its root file system, in path order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommitLayer(self, request, context):
+        """CommitLayer makes a layer of those changes and uploads it to an image store (ImagesService.StoreLayer). Raises Unavailable, Failed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Export(self, request, context):
+        """Export streams the whole root file system, without mounts, as one tar.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StatPath(self, request, context):
+        """StatPath describes a path in the container for `docker cp`. Raises NotFound "Could not find the file X in container Y".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetArchive(self, request, context):
+        """GetArchive streams a path as tar. The first message is the path's description. Works on stopped containers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutArchive(self, request_iterator, context):
+        """PutArchive extracts a tar in a directory of the container; nothing of it can reach outside. First request: open.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """Watch streams ends that want settling: first those not settled yet, then each as it comes. Control planes only.
         """
@@ -373,6 +445,36 @@ def add_ContainersServiceServicer_to_server(servicer, server):
                     servicer.PrepareLayers,
                     request_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.PrepareLayersRequest.FromString,
                     response_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.PrepareLayersResponse.SerializeToString,
+            ),
+            'Diff': grpc.unary_stream_rpc_method_handler(
+                    servicer.Diff,
+                    request_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.DiffRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.DiffResponse.SerializeToString,
+            ),
+            'CommitLayer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommitLayer,
+                    request_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.CommitLayerRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.CommitLayerResponse.SerializeToString,
+            ),
+            'Export': grpc.unary_stream_rpc_method_handler(
+                    servicer.Export,
+                    request_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.ExportRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.ExportResponse.SerializeToString,
+            ),
+            'StatPath': grpc.unary_unary_rpc_method_handler(
+                    servicer.StatPath,
+                    request_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.StatPathRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.StatPathResponse.SerializeToString,
+            ),
+            'GetArchive': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetArchive,
+                    request_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.GetArchiveRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.GetArchiveResponse.SerializeToString,
+            ),
+            'PutArchive': grpc.stream_unary_rpc_method_handler(
+                    servicer.PutArchive,
+                    request_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.PutArchiveRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.PutArchiveResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -812,6 +914,168 @@ class ContainersService:
             '/skerry.api.containers.v1.ContainersService/PrepareLayers',
             skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.PrepareLayersRequest.SerializeToString,
             skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.PrepareLayersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Diff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/skerry.api.containers.v1.ContainersService/Diff',
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.DiffRequest.SerializeToString,
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.DiffResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommitLayer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.containers.v1.ContainersService/CommitLayer',
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.CommitLayerRequest.SerializeToString,
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.CommitLayerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Export(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/skerry.api.containers.v1.ContainersService/Export',
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.ExportRequest.SerializeToString,
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.ExportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StatPath(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.containers.v1.ContainersService/StatPath',
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.StatPathRequest.SerializeToString,
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.StatPathResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetArchive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/skerry.api.containers.v1.ContainersService/GetArchive',
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.GetArchiveRequest.SerializeToString,
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.GetArchiveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutArchive(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/skerry.api.containers.v1.ContainersService/PutArchive',
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.PutArchiveRequest.SerializeToString,
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.PutArchiveResponse.FromString,
             options,
             channel_credentials,
             insecure,

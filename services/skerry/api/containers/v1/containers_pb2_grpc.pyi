@@ -67,6 +67,18 @@ class ContainersServiceStub:
     """Top lists the container's processes by ps(1) of the host."""
     PrepareLayers: _grpc.UnaryUnaryMultiCallable[_containers_pb2.PrepareLayersRequest, _containers_pb2.PrepareLayersResponse]
     """PrepareLayers makes layers mountable on this node, so that a pull's time includes it. Idempotent."""
+    Diff: _grpc.UnaryStreamMultiCallable[_containers_pb2.DiffRequest, _containers_pb2.DiffResponse]
+    """Diff tells what the container changed in its root file system, in path order."""
+    CommitLayer: _grpc.UnaryUnaryMultiCallable[_containers_pb2.CommitLayerRequest, _containers_pb2.CommitLayerResponse]
+    """CommitLayer makes a layer of those changes and uploads it to an image store (ImagesService.StoreLayer). Raises Unavailable, Failed."""
+    Export: _grpc.UnaryStreamMultiCallable[_containers_pb2.ExportRequest, _containers_pb2.ExportResponse]
+    """Export streams the whole root file system, without mounts, as one tar."""
+    StatPath: _grpc.UnaryUnaryMultiCallable[_containers_pb2.StatPathRequest, _containers_pb2.StatPathResponse]
+    """StatPath describes a path in the container for `docker cp`. Raises NotFound "Could not find the file X in container Y"."""
+    GetArchive: _grpc.UnaryStreamMultiCallable[_containers_pb2.GetArchiveRequest, _containers_pb2.GetArchiveResponse]
+    """GetArchive streams a path as tar. The first message is the path's description. Works on stopped containers."""
+    PutArchive: _grpc.StreamUnaryMultiCallable[_containers_pb2.PutArchiveRequest, _containers_pb2.PutArchiveResponse]
+    """PutArchive extracts a tar in a directory of the container; nothing of it can reach outside. First request: open."""
     Watch: _grpc.UnaryStreamMultiCallable[_containers_pb2.WatchRequest, _containers_pb2.WatchResponse]
     """Watch streams ends that want settling: first those not settled yet, then each as it comes. Control planes only."""
     Settle: _grpc.UnaryUnaryMultiCallable[_containers_pb2.SettleRequest, _containers_pb2.SettleResponse]
@@ -119,6 +131,18 @@ class ContainersServiceAsyncStub(ContainersServiceStub):
     """Top lists the container's processes by ps(1) of the host."""
     PrepareLayers: _aio.UnaryUnaryMultiCallable[_containers_pb2.PrepareLayersRequest, _containers_pb2.PrepareLayersResponse]  # type: ignore[assignment]
     """PrepareLayers makes layers mountable on this node, so that a pull's time includes it. Idempotent."""
+    Diff: _aio.UnaryStreamMultiCallable[_containers_pb2.DiffRequest, _containers_pb2.DiffResponse]  # type: ignore[assignment]
+    """Diff tells what the container changed in its root file system, in path order."""
+    CommitLayer: _aio.UnaryUnaryMultiCallable[_containers_pb2.CommitLayerRequest, _containers_pb2.CommitLayerResponse]  # type: ignore[assignment]
+    """CommitLayer makes a layer of those changes and uploads it to an image store (ImagesService.StoreLayer). Raises Unavailable, Failed."""
+    Export: _aio.UnaryStreamMultiCallable[_containers_pb2.ExportRequest, _containers_pb2.ExportResponse]  # type: ignore[assignment]
+    """Export streams the whole root file system, without mounts, as one tar."""
+    StatPath: _aio.UnaryUnaryMultiCallable[_containers_pb2.StatPathRequest, _containers_pb2.StatPathResponse]  # type: ignore[assignment]
+    """StatPath describes a path in the container for `docker cp`. Raises NotFound "Could not find the file X in container Y"."""
+    GetArchive: _aio.UnaryStreamMultiCallable[_containers_pb2.GetArchiveRequest, _containers_pb2.GetArchiveResponse]  # type: ignore[assignment]
+    """GetArchive streams a path as tar. The first message is the path's description. Works on stopped containers."""
+    PutArchive: _aio.StreamUnaryMultiCallable[_containers_pb2.PutArchiveRequest, _containers_pb2.PutArchiveResponse]  # type: ignore[assignment]
+    """PutArchive extracts a tar in a directory of the container; nothing of it can reach outside. First request: open."""
     Watch: _aio.UnaryStreamMultiCallable[_containers_pb2.WatchRequest, _containers_pb2.WatchResponse]  # type: ignore[assignment]
     """Watch streams ends that want settling: first those not settled yet, then each as it comes. Control planes only."""
     Settle: _aio.UnaryUnaryMultiCallable[_containers_pb2.SettleRequest, _containers_pb2.SettleResponse]  # type: ignore[assignment]
@@ -258,6 +282,54 @@ class ContainersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_containers_pb2.PrepareLayersResponse, _abc.Awaitable[_containers_pb2.PrepareLayersResponse]]:
         """PrepareLayers makes layers mountable on this node, so that a pull's time includes it. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def Diff(
+        self,
+        request: _containers_pb2.DiffRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_containers_pb2.DiffResponse], _abc.AsyncIterator[_containers_pb2.DiffResponse]]:
+        """Diff tells what the container changed in its root file system, in path order."""
+
+    @_abc_1.abstractmethod
+    def CommitLayer(
+        self,
+        request: _containers_pb2.CommitLayerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_containers_pb2.CommitLayerResponse, _abc.Awaitable[_containers_pb2.CommitLayerResponse]]:
+        """CommitLayer makes a layer of those changes and uploads it to an image store (ImagesService.StoreLayer). Raises Unavailable, Failed."""
+
+    @_abc_1.abstractmethod
+    def Export(
+        self,
+        request: _containers_pb2.ExportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_containers_pb2.ExportResponse], _abc.AsyncIterator[_containers_pb2.ExportResponse]]:
+        """Export streams the whole root file system, without mounts, as one tar."""
+
+    @_abc_1.abstractmethod
+    def StatPath(
+        self,
+        request: _containers_pb2.StatPathRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_containers_pb2.StatPathResponse, _abc.Awaitable[_containers_pb2.StatPathResponse]]:
+        """StatPath describes a path in the container for `docker cp`. Raises NotFound "Could not find the file X in container Y"."""
+
+    @_abc_1.abstractmethod
+    def GetArchive(
+        self,
+        request: _containers_pb2.GetArchiveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_containers_pb2.GetArchiveResponse], _abc.AsyncIterator[_containers_pb2.GetArchiveResponse]]:
+        """GetArchive streams a path as tar. The first message is the path's description. Works on stopped containers."""
+
+    @_abc_1.abstractmethod
+    def PutArchive(
+        self,
+        request_iterator: _MaybeAsyncIterator[_containers_pb2.PutArchiveRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_containers_pb2.PutArchiveResponse, _abc.Awaitable[_containers_pb2.PutArchiveResponse]]:
+        """PutArchive extracts a tar in a directory of the container; nothing of it can reach outside. First request: open."""
 
     @_abc_1.abstractmethod
     def Watch(

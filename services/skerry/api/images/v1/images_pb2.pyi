@@ -357,3 +357,271 @@ class InfoResponse(_message.Message):
     images: int
     layers_size: int
     def __init__(self, images: _Optional[int] = ..., layers_size: _Optional[int] = ...) -> None: ...
+
+class StoreLayerRequest(_message.Message):
+    __slots__ = ("open", "chunk", "done")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    open: OpenLayer
+    chunk: bytes
+    done: LayerDone
+    def __init__(self, open: _Optional[_Union[OpenLayer, _Mapping]] = ..., chunk: _Optional[bytes] = ..., done: _Optional[_Union[LayerDone, _Mapping]] = ...) -> None: ...
+
+class OpenLayer(_message.Message):
+    __slots__ = ("boot_id", "holder")
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    boot_id: str
+    holder: str
+    def __init__(self, boot_id: _Optional[str] = ..., holder: _Optional[str] = ...) -> None: ...
+
+class LayerDone(_message.Message):
+    __slots__ = ("diff_id",)
+    DIFF_ID_FIELD_NUMBER: _ClassVar[int]
+    diff_id: str
+    def __init__(self, diff_id: _Optional[str] = ...) -> None: ...
+
+class StoreLayerResponse(_message.Message):
+    __slots__ = ("opened", "layer")
+    OPENED_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    opened: LayerOpened
+    layer: Layer
+    def __init__(self, opened: _Optional[_Union[LayerOpened, _Mapping]] = ..., layer: _Optional[_Union[Layer, _Mapping]] = ...) -> None: ...
+
+class LayerOpened(_message.Message):
+    __slots__ = ("path",)
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    def __init__(self, path: _Optional[str] = ...) -> None: ...
+
+class CommitRequest(_message.Message):
+    __slots__ = ("parent", "diff_id", "config_json", "changes", "author", "comment", "created_by", "container_id", "container_config_json", "name", "platform", "holder")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    DIFF_ID_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_JSON_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BY_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_CONFIG_JSON_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    diff_id: str
+    config_json: str
+    changes: _containers.RepeatedScalarFieldContainer[str]
+    author: str
+    comment: str
+    created_by: str
+    container_id: str
+    container_config_json: str
+    name: str
+    platform: str
+    holder: str
+    def __init__(self, parent: _Optional[str] = ..., diff_id: _Optional[str] = ..., config_json: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ..., author: _Optional[str] = ..., comment: _Optional[str] = ..., created_by: _Optional[str] = ..., container_id: _Optional[str] = ..., container_config_json: _Optional[str] = ..., name: _Optional[str] = ..., platform: _Optional[str] = ..., holder: _Optional[str] = ...) -> None: ...
+
+class CommitResponse(_message.Message):
+    __slots__ = ("image",)
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    image: Image
+    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
+
+class FindChildRequest(_message.Message):
+    __slots__ = ("parent", "container_config_json", "cache_from", "platform")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_CONFIG_JSON_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FROM_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    container_config_json: str
+    cache_from: _containers.RepeatedScalarFieldContainer[str]
+    platform: str
+    def __init__(self, parent: _Optional[str] = ..., container_config_json: _Optional[str] = ..., cache_from: _Optional[_Iterable[str]] = ..., platform: _Optional[str] = ...) -> None: ...
+
+class FindChildResponse(_message.Message):
+    __slots__ = ("image",)
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    image: Image
+    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
+
+class GetHistoryRequest(_message.Message):
+    __slots__ = ("image",)
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    image: str
+    def __init__(self, image: _Optional[str] = ...) -> None: ...
+
+class HistoryItem(_message.Message):
+    __slots__ = ("id", "created_ns", "created_by", "tags", "size", "comment")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    CREATED_NS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BY_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    created_ns: int
+    created_by: str
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    size: int
+    comment: str
+    def __init__(self, id: _Optional[str] = ..., created_ns: _Optional[int] = ..., created_by: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., size: _Optional[int] = ..., comment: _Optional[str] = ...) -> None: ...
+
+class GetHistoryResponse(_message.Message):
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[HistoryItem]
+    def __init__(self, items: _Optional[_Iterable[_Union[HistoryItem, _Mapping]]] = ...) -> None: ...
+
+class SaveRequest(_message.Message):
+    __slots__ = ("images", "boot_id", "platform")
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedScalarFieldContainer[str]
+    boot_id: str
+    platform: str
+    def __init__(self, images: _Optional[_Iterable[str]] = ..., boot_id: _Optional[str] = ..., platform: _Optional[str] = ...) -> None: ...
+
+class SaveResponse(_message.Message):
+    __slots__ = ("chunk", "file")
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    chunk: bytes
+    file: FilePiece
+    def __init__(self, chunk: _Optional[bytes] = ..., file: _Optional[_Union[FilePiece, _Mapping]] = ...) -> None: ...
+
+class FilePiece(_message.Message):
+    __slots__ = ("path", "size")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    size: int
+    def __init__(self, path: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+
+class PushRequest(_message.Message):
+    __slots__ = ("reference", "auth", "all_tags")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    AUTH_FIELD_NUMBER: _ClassVar[int]
+    ALL_TAGS_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    auth: RegistryAuth
+    all_tags: bool
+    def __init__(self, reference: _Optional[str] = ..., auth: _Optional[_Union[RegistryAuth, _Mapping]] = ..., all_tags: _Optional[bool] = ...) -> None: ...
+
+class PushResponse(_message.Message):
+    __slots__ = ("progress", "pushed")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    PUSHED_FIELD_NUMBER: _ClassVar[int]
+    progress: Progress
+    pushed: Pushed
+    def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., pushed: _Optional[_Union[Pushed, _Mapping]] = ...) -> None: ...
+
+class Pushed(_message.Message):
+    __slots__ = ("tag", "digest", "size")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    tag: str
+    digest: str
+    size: int
+    def __init__(self, tag: _Optional[str] = ..., digest: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+
+class SearchRequest(_message.Message):
+    __slots__ = ("term", "limit", "auth", "is_official", "is_automated", "stars")
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    AUTH_FIELD_NUMBER: _ClassVar[int]
+    IS_OFFICIAL_FIELD_NUMBER: _ClassVar[int]
+    IS_AUTOMATED_FIELD_NUMBER: _ClassVar[int]
+    STARS_FIELD_NUMBER: _ClassVar[int]
+    term: str
+    limit: int
+    auth: RegistryAuth
+    is_official: bool
+    is_automated: bool
+    stars: int
+    def __init__(self, term: _Optional[str] = ..., limit: _Optional[int] = ..., auth: _Optional[_Union[RegistryAuth, _Mapping]] = ..., is_official: _Optional[bool] = ..., is_automated: _Optional[bool] = ..., stars: _Optional[int] = ...) -> None: ...
+
+class SearchResult(_message.Message):
+    __slots__ = ("name", "description", "star_count", "is_official", "is_automated")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    STAR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    IS_OFFICIAL_FIELD_NUMBER: _ClassVar[int]
+    IS_AUTOMATED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    description: str
+    star_count: int
+    is_official: bool
+    is_automated: bool
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., star_count: _Optional[int] = ..., is_official: _Optional[bool] = ..., is_automated: _Optional[bool] = ...) -> None: ...
+
+class SearchResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[SearchResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[SearchResult, _Mapping]]] = ...) -> None: ...
+
+class LoginRequest(_message.Message):
+    __slots__ = ("auth",)
+    AUTH_FIELD_NUMBER: _ClassVar[int]
+    auth: RegistryAuth
+    def __init__(self, auth: _Optional[_Union[RegistryAuth, _Mapping]] = ...) -> None: ...
+
+class LoginResponse(_message.Message):
+    __slots__ = ("status", "identity_token")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    identity_token: str
+    def __init__(self, status: _Optional[str] = ..., identity_token: _Optional[str] = ...) -> None: ...
+
+class DescribeRequest(_message.Message):
+    __slots__ = ("reference", "auth")
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    AUTH_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    auth: RegistryAuth
+    def __init__(self, reference: _Optional[str] = ..., auth: _Optional[_Union[RegistryAuth, _Mapping]] = ...) -> None: ...
+
+class DescribeResponse(_message.Message):
+    __slots__ = ("media_type", "digest", "size", "platforms")
+    MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    PLATFORMS_FIELD_NUMBER: _ClassVar[int]
+    media_type: str
+    digest: str
+    size: int
+    platforms: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, media_type: _Optional[str] = ..., digest: _Optional[str] = ..., size: _Optional[int] = ..., platforms: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class DiskUsageRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ImageUsage(_message.Message):
+    __slots__ = ("image", "shared_size", "unique_size")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    SHARED_SIZE_FIELD_NUMBER: _ClassVar[int]
+    UNIQUE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    image: Image
+    shared_size: int
+    unique_size: int
+    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ..., shared_size: _Optional[int] = ..., unique_size: _Optional[int] = ...) -> None: ...
+
+class DiskUsageResponse(_message.Message):
+    __slots__ = ("images", "layers_size", "build_cache_size", "build_cache_count")
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_SIZE_FIELD_NUMBER: _ClassVar[int]
+    BUILD_CACHE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    BUILD_CACHE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedCompositeFieldContainer[ImageUsage]
+    layers_size: int
+    build_cache_size: int
+    build_cache_count: int
+    def __init__(self, images: _Optional[_Iterable[_Union[ImageUsage, _Mapping]]] = ..., layers_size: _Optional[int] = ..., build_cache_size: _Optional[int] = ..., build_cache_count: _Optional[int] = ...) -> None: ...

@@ -96,6 +96,56 @@ class ImagesServiceStub:
                 request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerResponse.FromString,
                 _registered_method=True)
+        self.StoreLayer = channel.stream_stream(
+                '/skerry.api.images.v1.ImagesService/StoreLayer',
+                request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.StoreLayerRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.StoreLayerResponse.FromString,
+                _registered_method=True)
+        self.Commit = channel.unary_unary(
+                '/skerry.api.images.v1.ImagesService/Commit',
+                request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CommitRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CommitResponse.FromString,
+                _registered_method=True)
+        self.FindChild = channel.unary_unary(
+                '/skerry.api.images.v1.ImagesService/FindChild',
+                request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FindChildRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FindChildResponse.FromString,
+                _registered_method=True)
+        self.GetHistory = channel.unary_unary(
+                '/skerry.api.images.v1.ImagesService/GetHistory',
+                request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.GetHistoryRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.GetHistoryResponse.FromString,
+                _registered_method=True)
+        self.Save = channel.unary_stream(
+                '/skerry.api.images.v1.ImagesService/Save',
+                request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.SaveRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.SaveResponse.FromString,
+                _registered_method=True)
+        self.Push = channel.unary_stream(
+                '/skerry.api.images.v1.ImagesService/Push',
+                request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.PushRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.PushResponse.FromString,
+                _registered_method=True)
+        self.Search = channel.unary_unary(
+                '/skerry.api.images.v1.ImagesService/Search',
+                request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.SearchRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.SearchResponse.FromString,
+                _registered_method=True)
+        self.Login = channel.unary_unary(
+                '/skerry.api.images.v1.ImagesService/Login',
+                request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.LoginRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.LoginResponse.FromString,
+                _registered_method=True)
+        self.Describe = channel.unary_unary(
+                '/skerry.api.images.v1.ImagesService/Describe',
+                request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DescribeRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DescribeResponse.FromString,
+                _registered_method=True)
+        self.DiskUsage = channel.unary_unary(
+                '/skerry.api.images.v1.ImagesService/DiskUsage',
+                request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageResponse.FromString,
+                _registered_method=True)
         self.Subscribe = channel.unary_stream(
                 '/skerry.api.images.v1.ImagesService/Subscribe',
                 request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.SubscribeRequest.SerializeToString,
@@ -198,6 +248,78 @@ class ImagesServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StoreLayer(self, request_iterator, context):
+        """StoreLayer takes in a layer that a node made (commit, build): the first request opens, the answer to it says where to write. On one
+        machine the node writes the tar at that path and no byte goes over the wire; else it sends chunks. Then it sends done. The last
+        answer is the layer, verified. A call that ends early leaves nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Commit(self, request, context):
+        """Commit makes an image of a parent, at most one more layer that StoreLayer took in, and a configuration. Raises NotFound, InvalidArgument.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindChild(self, request, context):
+        """FindChild asks the build cache: the newest child of an image that was committed with this container configuration.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHistory(self, request, context):
+        """GetHistory lists how an image came to be, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Save(self, request, context):
+        """Save writes images as one tar that is both docker-archive and OCI layout. Errors come before the first piece.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Push(self, request, context):
+        """Push sends images to a registry. Messages and errors as Pull's. Ending the call early cancels the push.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Search(self, request, context):
+        """Search asks a registry's index. Raises InvalidArgument, Failed with the index's words.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Login(self, request, context):
+        """Login tries credentials against a registry. Raises Unauthorized, Failed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Describe(self, request, context):
+        """Describe asks a registry for what a name means there, without pulling it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiskUsage(self, request, context):
+        """DiskUsage measures what each image and layer takes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Subscribe(self, request, context):
         """Subscribe streams image events (pull, load, import, tag, untag, delete, ...).
         """
@@ -274,6 +396,56 @@ def add_ImagesServiceServicer_to_server(servicer, server):
                     servicer.FetchLayer,
                     request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerRequest.FromString,
                     response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerResponse.SerializeToString,
+            ),
+            'StoreLayer': grpc.stream_stream_rpc_method_handler(
+                    servicer.StoreLayer,
+                    request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.StoreLayerRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.StoreLayerResponse.SerializeToString,
+            ),
+            'Commit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Commit,
+                    request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CommitRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CommitResponse.SerializeToString,
+            ),
+            'FindChild': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindChild,
+                    request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FindChildRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FindChildResponse.SerializeToString,
+            ),
+            'GetHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHistory,
+                    request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.GetHistoryRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.GetHistoryResponse.SerializeToString,
+            ),
+            'Save': grpc.unary_stream_rpc_method_handler(
+                    servicer.Save,
+                    request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.SaveRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.SaveResponse.SerializeToString,
+            ),
+            'Push': grpc.unary_stream_rpc_method_handler(
+                    servicer.Push,
+                    request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.PushRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.PushResponse.SerializeToString,
+            ),
+            'Search': grpc.unary_unary_rpc_method_handler(
+                    servicer.Search,
+                    request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.SearchRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.SearchResponse.SerializeToString,
+            ),
+            'Login': grpc.unary_unary_rpc_method_handler(
+                    servicer.Login,
+                    request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.LoginRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.LoginResponse.SerializeToString,
+            ),
+            'Describe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Describe,
+                    request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DescribeRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DescribeResponse.SerializeToString,
+            ),
+            'DiskUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiskUsage,
+                    request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageResponse.SerializeToString,
             ),
             'Subscribe': grpc.unary_stream_rpc_method_handler(
                     servicer.Subscribe,
@@ -612,6 +784,276 @@ class ImagesService:
             '/skerry.api.images.v1.ImagesService/FetchLayer',
             skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerRequest.SerializeToString,
             skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StoreLayer(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/skerry.api.images.v1.ImagesService/StoreLayer',
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.StoreLayerRequest.SerializeToString,
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.StoreLayerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Commit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.images.v1.ImagesService/Commit',
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CommitRequest.SerializeToString,
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CommitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindChild(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.images.v1.ImagesService/FindChild',
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FindChildRequest.SerializeToString,
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FindChildResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.images.v1.ImagesService/GetHistory',
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.GetHistoryRequest.SerializeToString,
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.GetHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Save(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/skerry.api.images.v1.ImagesService/Save',
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.SaveRequest.SerializeToString,
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.SaveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Push(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/skerry.api.images.v1.ImagesService/Push',
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.PushRequest.SerializeToString,
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.PushResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Search(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.images.v1.ImagesService/Search',
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.SearchRequest.SerializeToString,
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Login(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.images.v1.ImagesService/Login',
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.LoginRequest.SerializeToString,
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.LoginResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Describe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.images.v1.ImagesService/Describe',
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DescribeRequest.SerializeToString,
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DescribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiskUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.images.v1.ImagesService/DiskUsage',
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageRequest.SerializeToString,
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,29 @@ class ImagesServiceStub:
     """ListLeases streams leases, for reconciling with the nodes' own records."""
     FetchLayer: _grpc.UnaryStreamMultiCallable[_images_pb2.FetchLayerRequest, _images_pb2.FetchLayerResponse]
     """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine, else its bytes."""
+    StoreLayer: _grpc.StreamStreamMultiCallable[_images_pb2.StoreLayerRequest, _images_pb2.StoreLayerResponse]
+    """StoreLayer takes in a layer that a node made (commit, build): the first request opens, the answer to it says where to write. On one
+    machine the node writes the tar at that path and no byte goes over the wire; else it sends chunks. Then it sends done. The last
+    answer is the layer, verified. A call that ends early leaves nothing.
+    """
+    Commit: _grpc.UnaryUnaryMultiCallable[_images_pb2.CommitRequest, _images_pb2.CommitResponse]
+    """Commit makes an image of a parent, at most one more layer that StoreLayer took in, and a configuration. Raises NotFound, InvalidArgument."""
+    FindChild: _grpc.UnaryUnaryMultiCallable[_images_pb2.FindChildRequest, _images_pb2.FindChildResponse]
+    """FindChild asks the build cache: the newest child of an image that was committed with this container configuration."""
+    GetHistory: _grpc.UnaryUnaryMultiCallable[_images_pb2.GetHistoryRequest, _images_pb2.GetHistoryResponse]
+    """GetHistory lists how an image came to be, newest first."""
+    Save: _grpc.UnaryStreamMultiCallable[_images_pb2.SaveRequest, _images_pb2.SaveResponse]
+    """Save writes images as one tar that is both docker-archive and OCI layout. Errors come before the first piece."""
+    Push: _grpc.UnaryStreamMultiCallable[_images_pb2.PushRequest, _images_pb2.PushResponse]
+    """Push sends images to a registry. Messages and errors as Pull's. Ending the call early cancels the push."""
+    Search: _grpc.UnaryUnaryMultiCallable[_images_pb2.SearchRequest, _images_pb2.SearchResponse]
+    """Search asks a registry's index. Raises InvalidArgument, Failed with the index's words."""
+    Login: _grpc.UnaryUnaryMultiCallable[_images_pb2.LoginRequest, _images_pb2.LoginResponse]
+    """Login tries credentials against a registry. Raises Unauthorized, Failed."""
+    Describe: _grpc.UnaryUnaryMultiCallable[_images_pb2.DescribeRequest, _images_pb2.DescribeResponse]
+    """Describe asks a registry for what a name means there, without pulling it."""
+    DiskUsage: _grpc.UnaryUnaryMultiCallable[_images_pb2.DiskUsageRequest, _images_pb2.DiskUsageResponse]
+    """DiskUsage measures what each image and layer takes."""
     Subscribe: _grpc.UnaryStreamMultiCallable[_images_pb2.SubscribeRequest, _images_pb2.SubscribeResponse]
     """Subscribe streams image events (pull, load, import, tag, untag, delete, ...)."""
     Info: _grpc.UnaryUnaryMultiCallable[_images_pb2.InfoRequest, _images_pb2.InfoResponse]
@@ -99,6 +122,29 @@ class ImagesServiceAsyncStub(ImagesServiceStub):
     """ListLeases streams leases, for reconciling with the nodes' own records."""
     FetchLayer: _aio.UnaryStreamMultiCallable[_images_pb2.FetchLayerRequest, _images_pb2.FetchLayerResponse]  # type: ignore[assignment]
     """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine, else its bytes."""
+    StoreLayer: _aio.StreamStreamMultiCallable[_images_pb2.StoreLayerRequest, _images_pb2.StoreLayerResponse]  # type: ignore[assignment]
+    """StoreLayer takes in a layer that a node made (commit, build): the first request opens, the answer to it says where to write. On one
+    machine the node writes the tar at that path and no byte goes over the wire; else it sends chunks. Then it sends done. The last
+    answer is the layer, verified. A call that ends early leaves nothing.
+    """
+    Commit: _aio.UnaryUnaryMultiCallable[_images_pb2.CommitRequest, _images_pb2.CommitResponse]  # type: ignore[assignment]
+    """Commit makes an image of a parent, at most one more layer that StoreLayer took in, and a configuration. Raises NotFound, InvalidArgument."""
+    FindChild: _aio.UnaryUnaryMultiCallable[_images_pb2.FindChildRequest, _images_pb2.FindChildResponse]  # type: ignore[assignment]
+    """FindChild asks the build cache: the newest child of an image that was committed with this container configuration."""
+    GetHistory: _aio.UnaryUnaryMultiCallable[_images_pb2.GetHistoryRequest, _images_pb2.GetHistoryResponse]  # type: ignore[assignment]
+    """GetHistory lists how an image came to be, newest first."""
+    Save: _aio.UnaryStreamMultiCallable[_images_pb2.SaveRequest, _images_pb2.SaveResponse]  # type: ignore[assignment]
+    """Save writes images as one tar that is both docker-archive and OCI layout. Errors come before the first piece."""
+    Push: _aio.UnaryStreamMultiCallable[_images_pb2.PushRequest, _images_pb2.PushResponse]  # type: ignore[assignment]
+    """Push sends images to a registry. Messages and errors as Pull's. Ending the call early cancels the push."""
+    Search: _aio.UnaryUnaryMultiCallable[_images_pb2.SearchRequest, _images_pb2.SearchResponse]  # type: ignore[assignment]
+    """Search asks a registry's index. Raises InvalidArgument, Failed with the index's words."""
+    Login: _aio.UnaryUnaryMultiCallable[_images_pb2.LoginRequest, _images_pb2.LoginResponse]  # type: ignore[assignment]
+    """Login tries credentials against a registry. Raises Unauthorized, Failed."""
+    Describe: _aio.UnaryUnaryMultiCallable[_images_pb2.DescribeRequest, _images_pb2.DescribeResponse]  # type: ignore[assignment]
+    """Describe asks a registry for what a name means there, without pulling it."""
+    DiskUsage: _aio.UnaryUnaryMultiCallable[_images_pb2.DiskUsageRequest, _images_pb2.DiskUsageResponse]  # type: ignore[assignment]
+    """DiskUsage measures what each image and layer takes."""
     Subscribe: _aio.UnaryStreamMultiCallable[_images_pb2.SubscribeRequest, _images_pb2.SubscribeResponse]  # type: ignore[assignment]
     """Subscribe streams image events (pull, load, import, tag, untag, delete, ...)."""
     Info: _aio.UnaryUnaryMultiCallable[_images_pb2.InfoRequest, _images_pb2.InfoResponse]  # type: ignore[assignment]
@@ -206,6 +252,89 @@ class ImagesServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_images_pb2.FetchLayerResponse], _abc.AsyncIterator[_images_pb2.FetchLayerResponse]]:
         """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine, else its bytes."""
+
+    @_abc_1.abstractmethod
+    def StoreLayer(
+        self,
+        request_iterator: _MaybeAsyncIterator[_images_pb2.StoreLayerRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_images_pb2.StoreLayerResponse], _abc.AsyncIterator[_images_pb2.StoreLayerResponse]]:
+        """StoreLayer takes in a layer that a node made (commit, build): the first request opens, the answer to it says where to write. On one
+        machine the node writes the tar at that path and no byte goes over the wire; else it sends chunks. Then it sends done. The last
+        answer is the layer, verified. A call that ends early leaves nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def Commit(
+        self,
+        request: _images_pb2.CommitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.CommitResponse, _abc.Awaitable[_images_pb2.CommitResponse]]:
+        """Commit makes an image of a parent, at most one more layer that StoreLayer took in, and a configuration. Raises NotFound, InvalidArgument."""
+
+    @_abc_1.abstractmethod
+    def FindChild(
+        self,
+        request: _images_pb2.FindChildRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.FindChildResponse, _abc.Awaitable[_images_pb2.FindChildResponse]]:
+        """FindChild asks the build cache: the newest child of an image that was committed with this container configuration."""
+
+    @_abc_1.abstractmethod
+    def GetHistory(
+        self,
+        request: _images_pb2.GetHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.GetHistoryResponse, _abc.Awaitable[_images_pb2.GetHistoryResponse]]:
+        """GetHistory lists how an image came to be, newest first."""
+
+    @_abc_1.abstractmethod
+    def Save(
+        self,
+        request: _images_pb2.SaveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_images_pb2.SaveResponse], _abc.AsyncIterator[_images_pb2.SaveResponse]]:
+        """Save writes images as one tar that is both docker-archive and OCI layout. Errors come before the first piece."""
+
+    @_abc_1.abstractmethod
+    def Push(
+        self,
+        request: _images_pb2.PushRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_images_pb2.PushResponse], _abc.AsyncIterator[_images_pb2.PushResponse]]:
+        """Push sends images to a registry. Messages and errors as Pull's. Ending the call early cancels the push."""
+
+    @_abc_1.abstractmethod
+    def Search(
+        self,
+        request: _images_pb2.SearchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.SearchResponse, _abc.Awaitable[_images_pb2.SearchResponse]]:
+        """Search asks a registry's index. Raises InvalidArgument, Failed with the index's words."""
+
+    @_abc_1.abstractmethod
+    def Login(
+        self,
+        request: _images_pb2.LoginRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.LoginResponse, _abc.Awaitable[_images_pb2.LoginResponse]]:
+        """Login tries credentials against a registry. Raises Unauthorized, Failed."""
+
+    @_abc_1.abstractmethod
+    def Describe(
+        self,
+        request: _images_pb2.DescribeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.DescribeResponse, _abc.Awaitable[_images_pb2.DescribeResponse]]:
+        """Describe asks a registry for what a name means there, without pulling it."""
+
+    @_abc_1.abstractmethod
+    def DiskUsage(
+        self,
+        request: _images_pb2.DiskUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.DiskUsageResponse, _abc.Awaitable[_images_pb2.DiskUsageResponse]]:
+        """DiskUsage measures what each image and layer takes."""
 
     @_abc_1.abstractmethod
     def Subscribe(
