@@ -93,6 +93,7 @@ def test_2_2_1_ctrl_p_q_leaves_it_running(engine: Engine, name: str) -> None:
 
 
 def test_2_2_1_images_create_inspect_start_attach(engine: Engine, name: str) -> None:
+    engine.docker("pull", "-q", UBUNTU)
     assert re.search(r"^ubuntu\s+24\.04\s", _shell(engine, "docker images"), re.MULTILINE)
     printed = _shell(engine, f"docker create -it --name {name} {UBUNTU}").strip()
     assert re.fullmatch("[0-9a-f]{64}", printed)
