@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from skerry.api.events.v1 import events_pb2
-from skerry.core.errors import Conflict, InvalidArgument, NotFound
-from skerry.images.catalog import Catalog, ImageRecord, LayerRecord
+from skerry.core.errors import InvalidArgument, NotFound
+from skerry.images.catalog import Catalog, Entry, ImageRecord, LayerRecord, Names
 from skerry.images.catalog.sqlite import open_catalog
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "a" * 63 + "b"
@@ -25,7 +25,7 @@ def image(image_id: str, created_ns: int = 1, layer: str = "sha256:" + "1" * 64)
 
 
 async def test_an_image_is_found_by_id_name_and_prefix(catalog: Catalog) -> None:
-    await catalog.add(image(A), ["d/x:1"], ["d/x@" + B], [SAID])
+    await catalog.add(image(A), ["d/x:1"], ["d/x@" + B], [], [SAID])
     for entry in (
         await catalog.get(A),
         await catalog.by_name("d/x:1"),
@@ -39,22 +39,20 @@ async def test_what_is_not_there_is_not_found(catalog: Catalog) -> None:
     for missing in (catalog.get(A), catalog.by_name("x"), catalog.by_prefix("ab"), catalog.tag(A, "x", SAID), catalog.acquire(A, "h")):
         with pytest.raises(NotFound):
             await missing
-    with pytest.raises(NotFound):
-        await catalog.remove(A, SAID)
-    assert not await catalog.untag("x", SAID)
+    assert not await catalog.remove(Entry(image(A), Names()), (), delete=True, events=[SAID])
 
 
 async def test_an_ambiguous_prefix_is_refused(catalog: Catalog) -> None:
-    await catalog.add(image(A), [], [], [])
-    await catalog.add(image(B), [], [], [])
+    await catalog.add(image(A), [], [], [], [])
+    await catalog.add(image(B), [], [], [], [])
     with pytest.raises(InvalidArgument):
         await catalog.by_prefix("aaa")
     assert (await catalog.by_prefix("a" * 63 + "b")).image.id == B
 
 
 async def test_a_name_moves(catalog: Catalog) -> None:
-    await catalog.add(image(A), ["x:1"], [], [])
-    await catalog.add(image(B), ["x:1"], [], [])
+    await catalog.add(image(A), ["x:1"], [], [], [])
+    await catalog.add(image(B), ["x:1"], [], [], [])
     assert (await catalog.by_name("x:1")).image.id == B
     assert (await catalog.get(A)).names.tags == ()
     await catalog.tag(A, "x:1", SAID)
@@ -62,34 +60,60 @@ async def test_a_name_moves(catalog: Catalog) -> None:
 
 
 async def test_newest_comes_first(catalog: Catalog) -> None:
-    await catalog.add(image(A, 1), [], [], [])
-    await catalog.add(image(B, 2), [], [], [])
+    await catalog.add(image(A, 1), [], [], [], [])
+    await catalog.add(image(B, 2), [], [], [], [])
     assert [entry.image.id for entry in await catalog.all()] == [B, A]
 
 
 async def test_a_lease_keeps_an_image(catalog: Catalog) -> None:
-    await catalog.add(image(A), ["x:1"], [], [])
+    await catalog.add(image(A), ["x:1"], [], [], [])
     await catalog.acquire(A, "node/1")
     await catalog.acquire(A, "node/1")
     assert (await catalog.get(A)).holders == ("node/1",)
-    with pytest.raises(Conflict):
-        await catalog.remove(A, SAID)
     assert await catalog.leases("node/", "") == [(A, "node/1")]
     assert await catalog.leases("other/", "") == []
     await catalog.release("node/1")
     await catalog.release("node/1")
-    await catalog.remove(A, SAID)
+    assert await catalog.remove(await catalog.get(A), (), delete=True, events=[SAID])
     assert await catalog.all() == []
     with pytest.raises(NotFound):
         await catalog.by_name("x:1")
 
 
 async def test_adding_again_adds_names_only(catalog: Catalog) -> None:
-    await catalog.add(image(A), ["x:1"], [], [])
-    await catalog.add(image(A), ["x:2"], [], [])
+    await catalog.add(image(A), ["x:1"], [], [], [])
+    await catalog.add(image(A), ["x:2"], [], [], [])
     assert (await catalog.get(A)).names.tags == ("x:1", "x:2")
 
 
 async def test_blobs_in_use_are_those_of_the_images(catalog: Catalog) -> None:
-    await catalog.add(image(A), [], ["d/x@" + B], [])
-    assert await catalog.blobs_in_use() == {"sha256:" + "1" * 64, "sha256:" + "2" * 64, B}
+    layers, documents = {"sha256:" + "1" * 64, "sha256:" + "2" * 64}, ["sha256:" + "3" * 64, "sha256:" + "4" * 64]
+    await catalog.add(image(A), [], ["d/x@" + documents[0]], documents, [])
+    await catalog.add(image(A), [], [], [documents[1]], [])
+    await catalog.add(image(B), [], [], [documents[0]], [])
+    assert await catalog.blobs_in_use() == {*layers, *documents}
+    await catalog.remove(await catalog.get(A), (), delete=True, events=[])
+    assert await catalog.blobs_in_use() == {*layers, documents[0]}
+
+
+async def test_names_go_one_by_one_or_with_the_image(catalog: Catalog) -> None:
+    await catalog.add(image(A), ["d/x:1", "d/y:1"], ["d/x@" + B], [], [])
+    assert await catalog.remove(await catalog.get(A), ("d/x:1", "d/x@" + B), delete=False, events=[SAID])
+    left = await catalog.get(A)
+    assert (left.names.tags, left.names.digests) == (("d/y:1",), ())
+    assert await catalog.remove(left, ("d/y:1",), delete=True, events=[SAID])
+    assert await catalog.all() == []
+
+
+@pytest.mark.parametrize("change", ["a lease", "one more name", "one name less"])
+async def test_a_removal_decided_from_an_older_state_does_nothing(catalog: Catalog, change: str) -> None:
+    await catalog.add(image(A), ["d/x:1", "d/y:1"], [], [], [])
+    await catalog.add(image(B), [], [], [], [])
+    seen = await catalog.get(A)
+    if change == "a lease":
+        await catalog.acquire(A, "node/1")
+    else:
+        await catalog.tag(A if change == "one more name" else B, "d/z:1" if change == "one more name" else "d/y:1", SAID)
+    now = await catalog.get(A)
+    assert not await catalog.remove(seen, ("d/x:1",), delete=True, events=[SAID])
+    assert await catalog.get(A) == now

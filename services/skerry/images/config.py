@@ -12,24 +12,31 @@ from skerry.core.errors import InvalidArgument
 from skerry.images.manifest import MAX_CONFIG, MAX_LAYERS
 from skerry.images.reference import is_digest
 
+MAX_ITEMS = 10_000
+# With the document itself (MAX_CONFIG) well below what one message may have.
+MAX_INHERITED = 2 << 20
+
 
 class RootFs(msgspec.Struct):
     """The layers of an image, lowest first."""
 
-    type: str = "layers"
-    diff_ids: list[str] = []
+    # Go writes null for what it has not.
+    diff_ids: list[str] | None = None
 
 
 class Document(msgspec.Struct):
     """The fields we act on; everything else stays in the verbatim JSON."""
 
-    architecture: str = ""
-    os: str = ""
-    variant: str = ""
+    architecture: str | None = None
+    os: str | None = None
+    variant: str | None = None
     created: str | None = None
     rootfs: RootFs | None = None
     config: dict[str, Any] | None = None
-    parent: str = ""
+
+    def diff_ids(self) -> list[str]:
+        """Returns the layers, lowest first."""
+        return (self.rootfs.diff_ids or []) if self.rootfs else []
 
 
 def decode(data: bytes) -> Document:
@@ -37,16 +44,32 @@ def decode(data: bytes) -> Document:
     if len(data) > MAX_CONFIG:
         raise InvalidArgument(f"image configuration is larger than {MAX_CONFIG} bytes")
     try:
+        data.decode()  # the decoder skips over fields it need not know without looking at their encoding
         document = msgspec.json.decode(data, type=Document)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise InvalidArgument(f"invalid image configuration: {error}") from None
     if document.rootfs is None:
         raise InvalidArgument("invalid image JSON, no RootFS key")
-    if len(document.rootfs.diff_ids) > MAX_LAYERS:
+    if len(document.diff_ids()) > MAX_LAYERS:
         raise InvalidArgument(f"image has more than {MAX_LAYERS} layers")
-    if not all(is_digest(one) for one in document.rootfs.diff_ids):
+    if not all(is_digest(one) for one in document.diff_ids()):
         raise InvalidArgument("invalid diff_id in image configuration")
-    to_config(document)
+    return document
+
+
+def admit(data: bytes) -> Document:
+    """Reads the configuration of an image that is to be stored: what is admitted can be listed and inspected at little cost.
+
+    Raises InvalidArgument as `decode`, and when it holds more than any image has use for.
+    """
+    document = decode(data)
+    raw = document.config or {}
+    for key in ("Env", "Entrypoint", "Cmd", "Labels", "ExposedPorts", "Volumes", "Shell"):
+        if isinstance(raw.get(key), list | dict) and len(raw[key]) > MAX_ITEMS:
+            raise InvalidArgument(f"invalid image configuration: more than {MAX_ITEMS} items in {key}")
+    size = to_config(document).ByteSize()
+    if size > MAX_INHERITED:
+        raise InvalidArgument(f"invalid image configuration: what containers inherit has {size} bytes, more than {MAX_INHERITED}")
     return document
 
 
@@ -118,8 +141,13 @@ def to_config(document: Document) -> pb.ImageConfig:
     if raw.get("Cmd") is not None:
         config.cmd.values.extend(_list(raw["Cmd"], "Cmd"))
     for key in _keys(raw.get("Labels"), "Labels"):
-        config.labels[key] = str(raw["Labels"][key])
+        value = raw["Labels"][key]
+        if not isinstance(value, str | None):
+            raise InvalidArgument("invalid image configuration: a label is not a string")
+        config.labels[key] = value or ""
     if raw.get("Healthcheck"):
+        if not isinstance(raw["Healthcheck"], dict):
+            raise InvalidArgument("invalid image configuration: Healthcheck is not an object")
         config.healthcheck_json = msgspec.json.encode(raw["Healthcheck"]).decode()
     return config
 

@@ -6,13 +6,14 @@ import io
 import lzma
 import zlib
 from contextlib import ExitStack
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 import zstandard
 from isal import igzip, igzip_lib, isal_zlib
 
 from skerry.core.errors import Failed, InvalidArgument
+from skerry.images.archive.tars import BLOCK, begins
 from skerry.images.blobs import Blobs, BlobWriter
 
 CHUNK = 1 << 20
@@ -28,6 +29,8 @@ class Stored(msgspec.Struct, frozen=True):
     size: int
     # Digest of the form it came in; empty when that was the plain tar, or it was not kept.
     compressed: str = ""
+    # Digest of the form it came in, kept or not; empty when it was here already.
+    came: str = ""
 
 
 class Rewound(io.RawIOBase):
@@ -54,10 +57,10 @@ class Rewound(io.RawIOBase):
         return len(data)
 
 
-class _Source(Rewound):
+class Watched(Rewound):
     """Reads on behalf of a decompressor; hashes, and keeps when asked, what goes through."""
 
-    def __init__(self, source: BinaryIO, head: bytes, copy: BlobWriter | None) -> None:
+    def __init__(self, source: Any, head: bytes, copy: BlobWriter | None = None) -> None:
         super().__init__(source, head)
         self._copy = copy
         self.hash = hashlib.sha256()
@@ -102,34 +105,38 @@ def plain(source: Any, kind: str) -> Any:
     return source
 
 
-def peek(source: BinaryIO) -> bytes:
+def peek(source: Any, size: int = _PEEK) -> bytes:
     """Reads the first bytes, fewer only at the end."""
     head = b""
-    while len(head) < _PEEK and (more := source.read(_PEEK - len(head))):
+    while len(head) < size and (more := source.read(size - len(head))):
         head += more
     return head
 
 
-def take(source: BinaryIO, blobs: Blobs, *, keep_compressed: bool, limit: int, expected_diff: str = "", expected: str = "") -> Stored:
+def take(source: Any, blobs: Blobs, *, keep_compressed: bool, limit: int, expected_diff: str = "", expected: str = "") -> Stored:
     """Reads one layer to its end and stores it.
 
     expected_diff is checked against the plain tar, expected against the bytes as they came. Raises Failed when they differ,
-    InvalidArgument when the stream is no such compression, or larger than limit bytes.
+    InvalidArgument when the stream is no such compression, does not begin as a tar does, or is larger than limit bytes.
     """
     head = peek(source)
     kind = compression(head)
     with ExitStack() as stack:
         copy = stack.enter_context(blobs.writer()) if kind and keep_compressed else None
         out = stack.enter_context(blobs.writer())
-        through = _Source(source, head, copy)
+        through = Watched(source, head, copy)
         size = 0
         try:
             reader = plain(through, kind)
-            while data := reader.read(CHUNK):
+            data = peek(reader, BLOCK)
+            if not begins(data):
+                raise InvalidArgument("invalid tar archive: archive/tar: invalid tar header")
+            while data:
                 size += len(data)
                 if size > limit:
                     raise InvalidArgument(f"layer is larger than {limit} bytes")
                 out.write(data)
+                data = reader.read(CHUNK)
             through.rest()
         except FORMAT_ERRORS as error:
             if through.failure is not None:
@@ -140,4 +147,4 @@ def take(source: BinaryIO, blobs: Blobs, *, keep_compressed: bool, limit: int, e
             raise Failed(f"filesystem layer verification failed for digest {expected}")
         diff_id, size = out.commit(expected_diff)
         compressed = copy.commit(came)[0] if copy is not None else ""
-        return Stored(diff_id, size, compressed)
+        return Stored(diff_id, size, compressed, came)

@@ -1,27 +1,20 @@
 """Finding, naming and removing images: Docker's rules over catalog and blobs."""
 
-import fnmatch
-import re
-
 import msgspec
 
 from skerry.api.events.v1 import events_pb2
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.core.errors import Conflict, InvalidArgument, NotFound
-from skerry.core.ids import short
+from skerry.core.errors import InvalidArgument, NotFound
 from skerry.images import config as configs
+from skerry.images import patterns, removal
 from skerry.images.catalog import Catalog, Entry
 from skerry.images.reference import DEFAULT_TAG, Reference, could_be_id, parse
 
 
-def event(action: str, actor: str, entry: Entry | None = None, name: str = "") -> events_pb2.Event:
-    """Returns an image event with Docker's attributes: the labels and the name."""
-    attributes: dict[str, str] = {}
-    if entry is not None:
-        attributes.update(configs.to_config(configs.decode(entry.image.config)).labels)
-    if name:
-        attributes["name"] = name
-    return events_pb2.Event(type="image", action=action, actor_id=actor, attributes=attributes)
+def event(action: str, actor: str, config: bytes, name: str) -> events_pb2.Event:
+    """Returns an image event with Docker's attributes: the labels of the image behind config (empty: it is gone), and the name."""
+    labels = dict(configs.to_config(configs.decode(config)).labels) if config else {}
+    return events_pb2.Event(type="image", action=action, actor_id=actor, attributes={**labels, "name": name})
 
 
 def familiar(stored: str) -> str:
@@ -43,9 +36,9 @@ def to_proto(entry: Entry) -> pb.Image:
         repo_digests=[familiar(name) for name in entry.names.digests],
         parent=entry.image.parent,
         created_ns=entry.image.created_ns,
-        architecture=document.architecture,
-        variant=document.variant,
-        os=document.os,
+        architecture=document.architecture or "",
+        variant=document.variant or "",
+        os=document.os or "",
         size=sum(layer.size for layer in entry.image.layers),
         layers=layers,
         config=configs.to_config(document),
@@ -67,38 +60,30 @@ async def find(catalog: Catalog, text: str) -> tuple[Entry, str]:
         try:
             return await catalog.get(f"sha256:{whole}"), ""
         except NotFound:
-            raise NotFound(f"No such image: {text}") from None
+            raise NotFound(f"No such image: sha256:{whole}") from None
     try:
         reference = parse(text)
     except InvalidArgument:
         if text.startswith("sha256:") and could_be_id(text):
-            return await _by_prefix(catalog, text), ""
+            return await _by_prefix(catalog, text, text), ""
         raise
     named = reference.with_default_tag()
-    for name in _full_names(named):
-        try:
-            return await catalog.by_name(name), name
-        except NotFound:
-            continue
+    name = f"{named.repository}@{named.digest}" if named.digest else full_name(named)
+    try:
+        return await catalog.by_name(name), name
+    except NotFound:
+        pass
     if could_be_id(text) and not reference.digest:
-        try:
-            return await catalog.by_prefix(whole), ""
-        except NotFound:
-            pass
+        return await _by_prefix(catalog, text, named.familiar), ""
     raise NotFound(f"No such image: {named.familiar}")
 
 
-async def _by_prefix(catalog: Catalog, text: str) -> Entry:
+async def _by_prefix(catalog: Catalog, text: str, shown: str) -> Entry:
     try:
         return await catalog.by_prefix(text.removeprefix("sha256:"))
-    except NotFound:
-        raise NotFound(f"No such image: {text}") from None
-
-
-def _full_names(reference: Reference) -> list[str]:
-    if reference.digest:
-        return [f"{reference.repository}@{reference.digest}"]
-    return [f"{reference.repository}:{reference.tag}"]
+    except (NotFound, InvalidArgument):
+        # As Docker: several images are none, so that `inspect` goes on to containers and networks of that name.
+        raise NotFound(f"No such image: {shown}") from None
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -107,16 +92,21 @@ class Filter(msgspec.Struct, frozen=True):
     references: tuple[str, ...] = ()
     dangling: bool | None = None
     labels: tuple[str, ...] = ()
-    before_ns: int = 0
-    since_ns: int = 0
+    before_ns: int | None = None
+    since_ns: int | None = None
     until_ns: int = 0
 
     def admits(self, entry: Entry) -> Entry | None:
         """Returns the entry with the names that match, or None."""
         image = entry.image
-        if self.dangling is not None and self.dangling == bool(entry.names.tags):
+        # As Docker: an image that has digests only is listed either way.
+        if self.dangling is True and entry.names.tags:
             return None
-        if (self.before_ns and image.created_ns >= self.before_ns) or (self.since_ns and image.created_ns <= self.since_ns):
+        if self.dangling is False and not (entry.names.tags or entry.names.digests):
+            return None
+        if self.before_ns is not None and image.created_ns >= self.before_ns:
+            return None
+        if self.since_ns is not None and image.created_ns <= self.since_ns:
             return None
         if self.until_ns and image.created_ns >= self.until_ns:
             return None
@@ -141,23 +131,15 @@ def has_labels(entry: Entry, wanted: tuple[str, ...]) -> bool:
 def _matches(stored: str, pattern: str) -> bool:
     """path.Match on the familiar name, with and without the tag, as reference.FamiliarMatch does."""
     reference = parse(stored)
-    expression = _path_match(pattern)
-    return any(expression.match(text) for text in (reference.familiar, reference.familiar_name))
-
-
-def _path_match(pattern: str) -> re.Pattern[str]:
-    # Go's path.Match: * and ? do not cross a slash.
-    translated = fnmatch.translate(pattern).replace(".*", "[^/]*").replace("(?>[^/]*?", "(?>[^/]*?")
-    try:
-        return re.compile(translated)
-    except re.error:
-        raise InvalidArgument("syntax error in pattern") from None
+    return patterns.matches(pattern, reference.familiar) or patterns.matches(pattern, reference.familiar_name)
 
 
 async def understand(catalog: Catalog, request: pb.ListRequest) -> Filter:
     """Resolves the names in a ListRequest. Raises NotFound in Docker's words."""
-    before = (await find(catalog, request.before))[0].image.created_ns if request.before else 0
-    since = (await find(catalog, request.since))[0].image.created_ns if request.since else 0
+    before = (await find(catalog, request.before))[0].image.created_ns if request.before else None
+    since = (await find(catalog, request.since))[0].image.created_ns if request.since else None
+    for pattern in request.references:
+        patterns.compiled(pattern)
     dangling = request.dangling if request.HasField("dangling") else None
     return Filter(tuple(request.references), dangling, tuple(request.labels), before, since, request.until_ns)
 
@@ -169,64 +151,75 @@ async def tag(catalog: Catalog, image: str, target: str) -> None:
         raise InvalidArgument("refusing to create a tag with a digest reference")
     entry, _ = await find(catalog, image)
     named = reference.with_default_tag()
-    said = event("tag", entry.image.id, entry, named.familiar)
-    await catalog.tag(entry.image.id, f"{named.repository}:{named.tag}", said)
+    said = event("tag", entry.image.id, entry.image.config, named.familiar)
+    await catalog.tag(entry.image.id, full_name(named), said)
+
+
+async def acquire(catalog: Catalog, image: str, holder: str) -> Entry:
+    """Finds an image and takes a lease on it. Raises NotFound, InvalidArgument."""
+    while True:
+        entry, _ = await find(catalog, image)
+        try:
+            return await catalog.acquire(entry.image.id, holder)
+        except NotFound:
+            continue  # removed since it was found: the name may be another's by now
 
 
 async def remove(catalog: Catalog, request: pb.RemoveRequest) -> list[pb.Removal]:
-    """Does `docker rmi` (moby's ImageDelete). Raises NotFound, Conflict in Docker's words."""
-    entry, name = await find(catalog, request.image)
+    """Does `docker rmi`. Raises NotFound, Conflict in Docker's words."""
+    while True:
+        entry, name = await find(catalog, request.image)
+        running = frozenset(request.running_holders)
+        plan = removal.plan(entry, name, request.image, force=request.force, running=running)
+        if await carry_out(catalog, entry, plan):
+            return await _told(catalog, entry, plan)
+        # Somebody took a lease, or moved a name, since we looked: decide anew.
+
+
+async def carry_out(catalog: Catalog, entry: Entry, plan: removal.Plan) -> bool:
+    """Removes what the plan says, at once; False when the image has changed since the plan was made: nothing is done then."""
     image_id = entry.image.id
-    running = set(request.running_holders) & set(entry.holders)
-    if name:
-        others = [one for one in entry.names.tags if one != name]
-        if not others and entry.holders and not request.force:
-            raise Conflict(
-                f'conflict: unable to remove repository reference "{request.image}" (must force) - container '
-                f"{_container(entry.holders[0])} is using its referenced image {short(image_id)}"
-            )
-        if others or (entry.holders and not running):
-            return await _untag(catalog, entry, [name], keep=bool(others) or bool(entry.holders))
-        if running:
-            _refuse_running(request.image, running)
-    else:
-        _refuse_by_id(entry, request, running)
-    removals = await _untag(catalog, entry, list(entry.names.tags), keep=bool(entry.holders))
-    return removals
+    events = [event("untag", image_id, entry.image.config, image_id) for _ in range(plan.told)]
+    if plan.delete:
+        events.append(event("delete", image_id, b"", image_id))
+    return await catalog.remove(entry, plan.untag, delete=plan.delete, events=events)
 
 
-def _refuse_by_id(entry: Entry, request: pb.RemoveRequest, running: set[str]) -> None:
-    image_id = short(entry.image.id)
-    if running:
-        _refuse_running(image_id, running)
-    repositories = {name.rpartition(":")[0] for name in entry.names.tags}
-    if len(repositories) > 1 and not request.force:
-        raise Conflict(f"conflict: unable to delete {image_id} (must be forced) - image is referenced in multiple repositories")
-    if entry.holders and not request.force:
-        holder = _container(entry.holders[0])
-        raise Conflict(f"conflict: unable to delete {image_id} (must be forced) - image is being used by stopped container {holder}")
-
-
-def _refuse_running(what: str, running: set[str]) -> None:
-    holder = _container(min(running))
-    raise Conflict(f"conflict: unable to delete {what} (cannot be forced) - image is being used by running container {holder}")
-
-
-def _container(holder: str) -> str:
-    return short(holder.rpartition("/")[2])
-
-
-async def _untag(catalog: Catalog, entry: Entry, names: list[str], *, keep: bool) -> list[pb.Removal]:
-    gone = [*names, *([] if keep and len(entry.names.tags) > len(names) else entry.names.digests)]
-    said = event("untag", entry.image.id, entry, entry.image.id)
-    removals = [pb.Removal(untagged=familiar(name)) for name in gone if await catalog.untag(name, said)]
-    if not keep:
-        await catalog.remove(entry.image.id, event("delete", entry.image.id, entry, entry.image.id))
+async def _told(catalog: Catalog, entry: Entry, plan: removal.Plan) -> list[pb.Removal]:
+    removals = [pb.Removal(untagged=familiar(name)) for name in plan.untag]
+    if plan.delete:
         removals.append(pb.Removal(deleted=entry.image.id))
         chain = configs.chain_ids([layer.diff_id for layer in entry.image.layers])
         still = {one for other in await catalog.all() for one in configs.chain_ids([layer.diff_id for layer in other.image.layers])}
         removals += [pb.Removal(deleted=one) for one in reversed(chain) if one not in still]
     return removals
+
+
+async def prune(catalog: Catalog, request: pb.PruneRequest) -> tuple[list[pb.Removal], int]:
+    """Does `docker image prune`; returns what went and the bytes of layers that no image has any more."""
+    before = await catalog.all()
+    removals: list[pb.Removal] = []
+    for entry in before:
+        if entry.holders or (request.dangling and entry.names.tags) or not _prunable(entry, request):
+            continue
+        # Docker goes through the names in order: a repository's digests go with its last tag.
+        names = sorted([*entry.names.tags, *entry.names.digests], key=lambda name: (parse(name).repository, "@" in name))
+        tagged = {parse(name).repository for name in entry.names.tags}
+        alone = [name for name in entry.names.digests if parse(name).repository not in tagged]
+        plan = removal.Plan(tuple(names), True, len(entry.names.tags) + len(alone))
+        if await carry_out(catalog, entry, plan):
+            removals += await _told(catalog, entry, plan)
+    left = {layer.diff_id for entry in await catalog.all() for layer in entry.image.layers}
+    freed = {layer.diff_id: layer.size for entry in before for layer in entry.image.layers if layer.diff_id not in left}
+    return removals, sum(freed.values())
+
+
+def _prunable(entry: Entry, request: pb.PruneRequest) -> bool:
+    if request.until_ns and entry.image.created_ns >= request.until_ns:
+        return False
+    if request.labels and not has_labels(entry, tuple(request.labels)):
+        return False
+    return not any(has_labels(entry, (label,)) for label in request.not_labels)
 
 
 def full_name(reference: Reference) -> str:

@@ -109,7 +109,7 @@ def parse_platform(text: str, own: Platform) -> Platform:
     return Platform(*parts)
 
 
-def choose(index: Index, wanted: Platform, name: str) -> Descriptor:
+def choose(index: Index, wanted: Platform) -> Descriptor:
     """Returns the manifest for a platform. Raises Failed in Docker's words."""
     fitting = [
         one for one in index.manifests if one.platform and (one.platform.os, one.platform.architecture) == (wanted.os, wanted.architecture)
@@ -119,4 +119,4 @@ def choose(index: Index, wanted: Platform, name: str) -> Descriptor:
         return (exact or fitting)[0]
     if not wanted.variant and len(index.manifests) == 1 and index.manifests[0].platform is None:
         return index.manifests[0]
-    raise Failed(f"no matching manifest for {wanted} in the manifest list entries: no match for platform in manifest: {name} not found")
+    raise Failed(f"no matching manifest for {wanted} in the manifest list entries")

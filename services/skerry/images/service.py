@@ -1,40 +1,51 @@
 """ImagesService on the wire: translation, and progress between the intake and the stream."""
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from skerry.api.events.v1 import events_pb2
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.api.images.v1.images_pb2_grpc import ImagesServiceServicer
 from skerry.core.errors import Failed, InvalidArgument, SkerryError
 from skerry.core.journal import Journal
-from skerry.core.lifecycle import Tasks
 from skerry.images import library
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog, Entry
-from skerry.images.intake import DRAIN_SECONDS, Intake, Tell, unwrapped
+from skerry.images.collector import Collector
+from skerry.images.fetches import Tell
+from skerry.images.intake import Intake
+from skerry.images.pull import Pulls
 from skerry.images.reference import is_digest
+from skerry.images.streams import drained
 
 NAME = "skerry.api.images.v1.ImagesService"
 _CHUNK = 256 << 10
 _PENDING = 1000
-_log = logging.getLogger(__name__)
+_MAX_HOLDER = 1000
+T = TypeVar("T")
 
 
 class ImagesService(ImagesServiceServicer):
     """One image store."""
 
     def __init__(
-        self, catalog: Catalog, journal: Journal, blobs: Blobs, intake: Intake, tasks: Tasks, boot_id: str, stopping: asyncio.Event
+        self,
+        catalog: Catalog,
+        journal: Journal,
+        blobs: Blobs,
+        pulls: Pulls,
+        intake: Intake,
+        collector: Collector,
+        boot_id: str,
+        stopping: asyncio.Event,
     ) -> None:
         self._catalog = catalog
         self._journal = journal
         self._blobs = blobs
         self._intake = intake
-        self._tasks = tasks
+        self._pulls = pulls
+        self._collector = collector
         self._boot_id = boot_id
         self._stopping = stopping
 
@@ -54,29 +65,23 @@ class ImagesService(ImagesServiceServicer):
 
     async def Remove(self, request: pb.RemoveRequest, context: Any) -> pb.RemoveResponse:
         removals = await library.remove(self._catalog, request)
-        self._collect_soon()
+        self._collector.soon()
         return pb.RemoveResponse(removals=removals)
 
     async def Prune(self, request: pb.PruneRequest, context: Any) -> pb.PruneResponse:
-        removals: list[pb.Removal] = []
-        for entry in await self._catalog.all():
-            if entry.holders or (request.dangling and entry.names.tags) or not _prunable(entry, request):
-                continue
-            for name in [*entry.names.tags, entry.image.id]:
-                target = library.familiar(name) if name != entry.image.id else name
-                try:
-                    removals += await library.remove(self._catalog, pb.RemoveRequest(image=target))
-                except SkerryError:
-                    break  # gone already, or leased a moment ago
-        freed = await self._intake.collect()
-        if removals:
-            await self._journal.publish(events_pb2.Event(type="image", action="prune", actor_id="", attributes={"reclaimed": str(freed)}))
-        return pb.PruneResponse(removals=removals, space_reclaimed=freed)
+        removals, logical = await library.prune(self._catalog, request)
+        # While something is taken in the sweep waits for its end: then what will be free is told.
+        freed = await self._collector.collect()
+        reclaimed = logical if freed is None else freed
+        said = events_pb2.Event(type="image", action="prune", attributes={"reclaimed": str(reclaimed)})
+        await self._journal.publish(said)
+        return pb.PruneResponse(removals=removals, space_reclaimed=reclaimed)
 
     async def Pull(self, request: pb.PullRequest, context: Any) -> AsyncIterator[pb.PullResponse]:
-        async for step in _with_progress(lambda tell: self._intake.pull(request, tell)):
-            if isinstance(step, Entry):
-                yield pb.PullResponse(image=library.to_proto(step))
+        async for step in _with_progress(lambda tell: self._pulls.pull(request, tell)):
+            if isinstance(step, list):
+                for entry in step:
+                    yield pb.PullResponse(image=library.to_proto(entry))
             else:
                 yield pb.PullResponse(progress=step)
 
@@ -85,7 +90,7 @@ class ImagesService(ImagesServiceServicer):
             async for request in request_iterator:
                 yield request.chunk
 
-        for entry, names in await _alone(self._intake.load(chunks())):
+        for entry, names in await _plainly(self._intake.load(chunks())):
             yield pb.LoadResponse(loaded=pb.Loaded(image=library.to_proto(entry), names=names))
 
     async def Import(self, request_iterator: AsyncIterator[pb.ImportRequest], context: Any) -> AsyncIterator[pb.ImportResponse]:
@@ -100,16 +105,17 @@ class ImagesService(ImagesServiceServicer):
         try:
             plan = self._intake.plan_import(first.header)
         except SkerryError:
-            await _drained(request_iterator)
+            await drained(request_iterator)
             raise
-        entry = await _alone(self._intake.import_(plan, chunks()))
+        entry = await _plainly(self._intake.import_(plan, chunks()))
         yield pb.ImportResponse(image=library.to_proto(entry))
 
     async def AcquireLease(self, request: pb.AcquireLeaseRequest, context: Any) -> pb.AcquireLeaseResponse:
         if not request.holder:
             raise InvalidArgument("lease without a holder")
-        entry, _ = await library.find(self._catalog, request.image)
-        return pb.AcquireLeaseResponse(image=library.to_proto(await self._catalog.acquire(entry.image.id, request.holder)))
+        if len(request.holder) > _MAX_HOLDER:
+            raise InvalidArgument(f"lease holder is longer than {_MAX_HOLDER} characters")
+        return pb.AcquireLeaseResponse(image=library.to_proto(await library.acquire(self._catalog, request.image, request.holder)))
 
     async def ReleaseLease(self, request: pb.ReleaseLeaseRequest, context: Any) -> pb.ReleaseLeaseResponse:
         await self._catalog.release(request.holder)
@@ -124,6 +130,8 @@ class ImagesService(ImagesServiceServicer):
         if not is_digest(request.diff_id):
             raise InvalidArgument(f"invalid layer digest {request.diff_id[:100]!r}")
         path = await asyncio.to_thread(self._blobs.path, request.diff_id)
+        if request.offset > await asyncio.to_thread(self._blobs.size, request.diff_id):
+            raise InvalidArgument(f"offset {request.offset} is behind the end of layer {request.diff_id}")
         if request.boot_id and request.boot_id == self._boot_id:
             yield pb.FetchLayerResponse(path=path)
             return
@@ -144,57 +152,36 @@ class ImagesService(ImagesServiceServicer):
         layers = {layer.diff_id: layer.size for entry in entries for layer in entry.image.layers}
         return pb.InfoResponse(images=len(entries), layers_size=sum(layers.values()))
 
-    def _collect_soon(self) -> None:
-        # The answer need not wait for unlinking gigabytes.
-        _ = self._tasks.spawn(self._intake.collect(), "collect blobs")
 
-
-def _prunable(entry: Entry, request: pb.PruneRequest) -> bool:
-    if request.until_ns and entry.image.created_ns >= request.until_ns:
-        return False
-    if request.labels and not library.has_labels(entry, tuple(request.labels)):
-        return False
-    return not any(library.has_labels(entry, (label,)) for label in request.not_labels)
-
-
-async def _alone(work: Awaitable[Any]) -> Any:
+async def _plainly(work: Awaitable[T]) -> T:
+    """Awaits work; a host that refuses (no space, no memory) is told as such."""
     try:
         return await work
-    except BaseExceptionGroup as group:
-        raise unwrapped(group) from None
+    except OSError as error:
+        raise Failed(f"image store: {(error.strerror or str(error)).lower()}") from error
 
 
-async def _drained(requests: AsyncIterator[Any]) -> None:
-    """Reads an upload that is refused to its end: a client that still writes when the call ends loses the error (grpc.aio)."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_SECONDS):
-            async for _ in requests:
-                pass
-
-
-async def _with_progress(work: Callable[[Tell], Awaitable[Entry]]) -> AsyncIterator[Any]:
-    """Yields progress as it is told, then the entry. A reader that is too slow misses progress, never the end."""
-    queue: asyncio.Queue[Any] = asyncio.Queue(_PENDING)
+async def _with_progress(work: Callable[[Tell], Awaitable[list[Entry]]]) -> AsyncIterator[Any]:
+    """Yields progress as it is told, then the entries. A reader that is too slow misses how far a transfer is, and nothing else."""
+    queue: asyncio.Queue[pb.Progress] = asyncio.Queue()
 
     def tell(progress: pb.Progress) -> None:
-        if not queue.full():
+        if queue.qsize() < _PENDING or not progress.current:
             queue.put_nowait(progress)
 
-    running = asyncio.ensure_future(_alone(work(tell)))
+    running = asyncio.ensure_future(_plainly(work(tell)))
     wake = asyncio.ensure_future(queue.get())
     try:
-        while True:
+        while not (running.done() and queue.empty() and not wake.done()):
             await asyncio.wait({running, wake}, return_when=asyncio.FIRST_COMPLETED)
-            while wake.done():
+            if wake.done():
                 yield wake.result()
                 wake = asyncio.ensure_future(queue.get())
-                await asyncio.sleep(0)
-            if running.done() and queue.empty():
-                yield running.result()
-                return
-    except OSError as error:
-        raise Failed(f"image store: {error.strerror or error}") from error
+                await asyncio.sleep(0)  # lets get() take what is queued
+        yield running.result()
     finally:
         wake.cancel()
         running.cancel()
         await asyncio.wait({running})
+        if not running.cancelled():
+            running.exception()  # seen: of a call that its client gave up nobody else asks

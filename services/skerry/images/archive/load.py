@@ -3,22 +3,23 @@
 Runs on a thread. What was stored but is not used by an image found at the end is left to the garbage collector.
 """
 
+import io
 import posixpath
-import tarfile
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
 from skerry.core.errors import InvalidArgument
 from skerry.images import config as configs
 from skerry.images import manifest as manifests
-from skerry.images.archive.tars import entries
+from skerry.images.archive.tars import BLOCK, Content, members
 from skerry.images.blobs import Blobs
-from skerry.images.layers import Rewound, Stored, compression, peek, plain, take
+from skerry.images.layers import CHUNK, FORMAT_ERRORS, Rewound, Stored, Watched, compression, peek, plain, take
 from skerry.images.reference import DEFAULT_TAG, is_digest, parse
 
 _MAX_DOCUMENTS = 64 << 20
 _MAX_LINKS = 16
+_MAX_SMALL = 64 << 10
 _NAME_KEYS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
@@ -53,27 +54,32 @@ class Archive:
     def read(self, source: BinaryIO) -> None:
         """Reads the archive (plain or compressed) to its end. Raises InvalidArgument."""
         head = peek(source)
-        reader = plain(Rewound(source, head), compression(head))
+        through = Watched(source, head)
+        reader = plain(through, compression(head))
         try:
             self._entries(reader)
-        except tarfile.TarError as error:
+            # What follows the end mark is read too: padding, or a client that is not done writing.
+            while reader.read(CHUNK):
+                pass
+        except FORMAT_ERRORS as error:
+            if through.failure is not None:
+                raise through.failure from None
             raise InvalidArgument(f"invalid tar archive: {error}") from None
 
     def _entries(self, reader: Any) -> None:
-        for info, content in entries(reader):
-            path = _clean(info.name)
-            if info.issym():
-                self._links[path] = _clean(posixpath.join(posixpath.dirname(path), info.linkname))
-            elif info.islnk():
-                self._links[path] = _clean(info.linkname)
+        for member, content in members(reader):
+            path = _clean(member.name)
+            if member.kind == "symlink":
+                self._links[path] = _clean(posixpath.join(posixpath.dirname(path), member.link))
+            elif member.kind == "hardlink":
+                self._links[path] = _clean(member.link)
             elif content is not None:
-                self._file(path, info.size, content)
+                self._file(path, member.size, content)
 
-    def _file(self, path: str, size: int, content: IO[bytes]) -> None:
-        head = content.read(512)
-        if compression(head) or head[257:262] == b"ustar" or path.endswith(("/layer.tar", ".tar", ".tar.gz")):
-            source: Any = Rewound(content, head)
-            self._layers[path] = take(source, self._blobs, keep_compressed=self._keep, limit=self._limit)
+    def _file(self, path: str, size: int, content: Content) -> None:
+        head = peek(content, BLOCK)
+        if _is_layer(path, size, head):
+            self._layers[path] = take(Rewound(content, head), self._blobs, keep_compressed=self._keep, limit=self._limit)
             return
         self._documents_size += size
         if self._documents_size > _MAX_DOCUMENTS:
@@ -113,7 +119,7 @@ class Archive:
         layers = []
         for layer in document.layers:
             stored = self._layer(_blob(layer.digest))
-            if layer.digest not in (stored.diff_id, stored.compressed) and self._keep:
+            if layer.digest not in (stored.diff_id, stored.came):
                 raise InvalidArgument(f"layer verification failed for digest {layer.digest}")
             layers.append(stored)
         config = self._document(_blob(document.config.digest))
@@ -139,21 +145,31 @@ class Archive:
         return data
 
     def _layer(self, path: str) -> Stored:
-        stored = self._layers.get(self._resolve(path))
+        resolved = self._resolve(path)
+        stored = self._layers.get(resolved)
+        if stored is None and len(small := self._documents.get(resolved, b"")) > 0 and not small.strip(b"\0"):
+            # An empty layer (two blocks of zeros) looks like nothing until a manifest says what it is.
+            stored = self._layers[resolved] = take(io.BytesIO(small), self._blobs, keep_compressed=self._keep, limit=self._limit)
         if stored is None:
             raise InvalidArgument(f"invalid archive: open {path[:200]}: no such file or directory")
         return stored
 
 
 def _checked(found: Found) -> Found:
-    document = configs.decode(found.config)
-    diff_ids = document.rootfs.diff_ids if document.rootfs else []
+    diff_ids = configs.admit(found.config).diff_ids()
     if len(diff_ids) != len(found.layers):
         raise InvalidArgument(f"invalid manifest, layers length mismatch: expected {len(diff_ids)}, got {len(found.layers)}")
     for expected, layer in zip(diff_ids, found.layers, strict=True):
         if expected != layer.diff_id:
             raise InvalidArgument(f"invalid diffID for layer: expected {expected!r}, got {layer.diff_id!r}")
     return found
+
+
+def _is_layer(path: str, size: int, head: bytes) -> bool:
+    if compression(head) or head[257:262] == b"ustar" or path.endswith(("/layer.tar", ".tar", ".tar.gz")):
+        return True
+    # A layer of a writer that leaves no mark (tar of Unix version 7) is told from a document by what it is not.
+    return size > _MAX_SMALL and head.lstrip()[:1] not in (b"{", b"[")
 
 
 def _clean(path: str) -> str:

@@ -1,9 +1,12 @@
 """Blobs as files: ROOT/blobs/sha256/<hex>, written as ROOT/tmp/<random> first."""
 
+import asyncio
+import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from skerry.core.errors import Failed, NotFound
 from skerry.core.files import sync_directory
@@ -23,13 +26,19 @@ class _Writer:
         self._hash.update(data)
         view = memoryview(data)
         self._size += len(view)
-        while view:
-            view = view[self._file.write(view) :]
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            # Said here, where it is known that not the client's stream is at fault.
+            raise Failed(f"write {self._path}: {(error.strerror or str(error)).lower()}") from None
 
     def commit(self, expected: str = "") -> tuple[str, int]:
         digest = f"{_ALGORITHM}{self._hash.hexdigest()}"
         if expected and digest != expected:
             raise Failed(f"filesystem layer verification failed for digest {expected}: content has {digest}")
+        if self._blobs.has(digest):
+            return digest, self._size  # the same bytes: what nodes have mounted stays the one copy
         os.fdatasync(self._file.fileno())
         os.rename(self._path, self._blobs.where(digest))
         sync_directory(self._blobs.folder)
@@ -43,8 +52,27 @@ class _Writer:
             pass  # committed
 
 
+@asynccontextmanager
+async def exclusively(root: str, patience: float = 10.0) -> AsyncIterator[None]:
+    """Keeps every other image store out of root while the body runs: each would remove what the other is writing.
+
+    A predecessor that still drains is waited for; raises Failed when another has it for longer than patience seconds.
+    """
+    deadline = time.monotonic() + patience
+    with open(os.path.join(root, "lock"), "wb") as file:  # noqa: ASYNC230 - an empty file, at start
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Failed(f"another image store uses {root}") from None
+            await asyncio.sleep(0.05)
+        yield
+
+
 class FileBlobs:
-    """Blobs below one directory. Left-over temporary files of a killed process are removed when it is opened."""
+    """Blobs below a directory of this process alone (see `exclusively`). What a killed one left unfinished is removed at opening."""
 
     def __init__(self, root: str) -> None:
         self.folder = os.path.join(root, "blobs", "sha256")

@@ -49,8 +49,13 @@ class Entry(msgspec.Struct, frozen=True):
 class Catalog(Protocol):
     """Names, images and leases."""
 
-    async def add(self, image: ImageRecord, names: list[str], digests: list[str], events: list[events_pb2.Event]) -> None:
-        """Stores an image (once per id) and points the names at it, away from any other image. All or nothing."""
+    async def add(
+        self, image: ImageRecord, names: list[str], digests: list[str], documents: list[str], events: list[events_pb2.Event]
+    ) -> None:
+        """Stores an image (once per id) and points the names at it, away from any other image. All or nothing.
+
+        documents are digests of blobs (manifests, lists) that are kept as long as the image.
+        """
 
     async def get(self, image_id: str) -> Entry:
         """Raises NotFound."""
@@ -67,11 +72,11 @@ class Catalog(Protocol):
     async def tag(self, image_id: str, name: str, event: events_pb2.Event) -> None:
         """Points one more name at the image. Raises NotFound."""
 
-    async def untag(self, name: str, event: events_pb2.Event) -> bool:
-        """Takes a name away; False when nothing had it."""
+    async def remove(self, seen: Entry, untag: tuple[str, ...], *, delete: bool, events: list[events_pb2.Event]) -> bool:
+        """Takes names away, and the image itself when delete is set. All or nothing.
 
-    async def remove(self, image_id: str, event: events_pb2.Event) -> None:
-        """Removes an image with what names are left. Raises NotFound; Conflict while it has leases."""
+        False, and nothing is done, when names or leases of the image are no longer what `seen` says.
+        """
 
     async def acquire(self, image_id: str, holder: str) -> Entry:
         """Adds a lease. Idempotent. Raises NotFound."""
@@ -83,4 +88,4 @@ class Catalog(Protocol):
         """Returns (image id, holder), both arguments narrowing when given."""
 
     async def blobs_in_use(self) -> set[str]:
-        """Returns the digests of all layers, their compressed forms, and manifests that the images need."""
+        """Returns the digests of all layers, their compressed forms, and documents of the images."""

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from skerry.api.events.v1 import events_pb2
-from skerry.core.errors import Conflict, InvalidArgument, NotFound
+from skerry.core.errors import InvalidArgument, NotFound
 from skerry.core.journal import SCHEMA as JOURNAL
 from skerry.core.journal import Journal, append
 from skerry.core.sqlite import Database, open_database
@@ -32,7 +32,15 @@ CREATE TABLE lease (
 ) STRICT;
 CREATE INDEX lease_image ON lease (image);
 """
-    + JOURNAL
+    + JOURNAL,
+    # document(digest of a manifest or a list in the blob store, image it is kept for)
+    """
+CREATE TABLE document (
+  digest TEXT NOT NULL,
+  image TEXT NOT NULL REFERENCES image (id) ON DELETE CASCADE,
+  PRIMARY KEY (image, digest)
+) STRICT;
+""",
 ]
 
 
@@ -43,7 +51,9 @@ class SqliteCatalog:
         self._database = database
         self.journal = Journal(database)
 
-    async def add(self, image: ImageRecord, names: list[str], digests: list[str], events: list[events_pb2.Event]) -> None:
+    async def add(
+        self, image: ImageRecord, names: list[str], digests: list[str], documents: list[str], events: list[events_pb2.Event]
+    ) -> None:
         def work(db: sqlite3.Connection) -> None:
             body = msgspec.msgpack.encode(image)
             db.execute("INSERT INTO image VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (image.id, image.created_ns, body))
@@ -51,6 +61,7 @@ class SqliteCatalog:
                 _point(db, name, image.id, is_digest=False)
             for digest in digests:
                 _point(db, digest, image.id, is_digest=True)
+            db.executemany("INSERT INTO document VALUES (?, ?) ON CONFLICT DO NOTHING", [(one, image.id) for one in documents])
             for event in events:
                 append(db, event)
 
@@ -97,28 +108,27 @@ class SqliteCatalog:
         await self._database.transact(work)
         self._tell([event])
 
-    async def untag(self, name: str, event: events_pb2.Event) -> bool:
+    async def remove(self, seen: Entry, untag: tuple[str, ...], *, delete: bool, events: list[events_pb2.Event]) -> bool:
+        image_id = seen.image.id
+
         def work(db: sqlite3.Connection) -> bool:
-            if db.execute("DELETE FROM name WHERE name = ?", (name,)).rowcount == 0:
+            now = _entry(db, image_id)
+            if (now.names.tags, now.names.digests, now.holders) != (seen.names.tags, seen.names.digests, seen.holders):
                 return False
-            append(db, event)
+            db.executemany("DELETE FROM name WHERE name = ? AND image = ?", [(name, image_id) for name in untag])
+            if delete:
+                db.execute("DELETE FROM image WHERE id = ?", (image_id,))
+            for event in events:
+                append(db, event)
             return True
 
-        if not await self._database.transact(work):
+        try:
+            done = await self._database.transact(work)
+        except NotFound:
             return False
-        self._tell([event])
-        return True
-
-    async def remove(self, image_id: str, event: events_pb2.Event) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            entry = _entry(db, image_id)
-            if entry.holders:
-                raise Conflict(f"image {image_id} is in use by {entry.holders[0]}")
-            db.execute("DELETE FROM image WHERE id = ?", (image_id,))
-            append(db, event)
-
-        await self._database.transact(work)
-        self._tell([event])
+        if done:
+            self._tell(events)
+        return done
 
     async def acquire(self, image_id: str, holder: str) -> Entry:
         def work(db: sqlite3.Connection) -> Entry:
@@ -139,12 +149,16 @@ class SqliteCatalog:
         return await self._database.read(work)
 
     async def blobs_in_use(self) -> set[str]:
-        found: set[str] = set()
-        for entry in await self.all():
-            for layer in entry.image.layers:
-                found |= {layer.diff_id, layer.compressed}
-            found |= {name.partition("@")[2] for name in entry.names.digests}
-        return found - {""}
+        def work(db: sqlite3.Connection) -> set[str]:
+            found = {digest for (digest,) in db.execute("SELECT digest FROM document")}
+            for (body,) in db.execute("SELECT body FROM image"):
+                for layer in msgspec.msgpack.decode(body, type=ImageRecord).layers:
+                    found |= {layer.diff_id, layer.compressed}
+            # Stores written before documents were recorded: the digests in names.
+            found |= {name.partition("@")[2] for (name,) in db.execute("SELECT name FROM name WHERE is_digest")}
+            return found - {""}
+
+        return await self._database.read(work)
 
     def _tell(self, events: list[events_pb2.Event]) -> None:
         for event in events:

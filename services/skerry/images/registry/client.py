@@ -14,7 +14,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 import msgspec
@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 _HUB = "registry-1.docker.io"
 _TRIES = 5
 _CHUNK = 1 << 18
+_PAGE = 500
+_MAX_TAGS = 10_000
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
@@ -39,6 +41,10 @@ class Credentials(msgspec.Struct, frozen=True):
     password: str = ""
     identity_token: str = ""
     registry_token: str = ""
+
+
+class _Tags(msgspec.Struct):
+    tags: list[str] | None = None
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -85,7 +91,10 @@ class Repository:
         async def once() -> tuple[bytes, str, str]:
             async with self._get(f"manifests/{tag_or_digest}", {"Accept": ", ".join(ACCEPT)}) as response:
                 if response.status == 404:
-                    raise NotFound(f"manifest for {what} not found: {await _reason(response, 'manifest unknown: manifest unknown')}")
+                    reason = await _reason(response, "manifest unknown: manifest unknown")
+                    if reason.startswith("name unknown"):
+                        raise NotFound(f"repository {self._name.familiar_name} not found: {reason}")
+                    raise NotFound(f"manifest for {what} not found: {reason}")
                 await self._check(response)
                 data = await _bounded(response, MAX_MANIFEST)
                 digest = digest_of(data)
@@ -95,6 +104,28 @@ class Repository:
                 return data, response.headers.get("Content-Type", ""), digest
 
         return await self._retried(once)
+
+    async def tags(self) -> list[str]:
+        """Returns all tags of the repository. Raises as `manifest`."""
+        found: list[str] = []
+        path = f"tags/list?n={_PAGE}"
+
+        async def once() -> tuple[list[str], bool]:
+            async with self._get(path, {}) as response:
+                await self._check(response)
+                try:
+                    page = msgspec.json.decode(await _bounded(response, MAX_MANIFEST), type=_Tags)
+                except msgspec.DecodeError as error:
+                    raise Failed(f"invalid list of tags: {error}") from None
+                return page.tags or [], "next" in response.links
+
+        while len(found) < _MAX_TAGS:
+            tags, more = await self._retried(once)
+            found += tags
+            if not (tags and more):
+                return found
+            path = f"tags/list?n={_PAGE}&last={quote(tags[-1])}"
+        raise Failed(f"{self._name.familiar_name} has more than {_MAX_TAGS} tags")
 
     async def small_blob(self, digest: str) -> bytes:
         """Returns a blob of at most 8 MiB whole, its digest checked. Raises as `manifest`."""
@@ -172,13 +203,17 @@ class Repository:
         if response.status in (200, 206):
             return
         name = self._name.familiar_name
+        if response.status == 401 and response.headers.get("WWW-Authenticate", "").lower().startswith("basic"):
+            if not self._authorization:
+                raise Failed(f'Get "{response.url}": no basic auth credentials')
+            raise Unauthorized(f'Get "{response.url}": {await _reason(response, "unauthorized: authentication required")}')
         if response.status in (401, 403) or (response.status == 404 and self._name.domain == DEFAULT_DOMAIN):
             reason = await _reason(response, "denied: requested access to the resource is denied")
             text = f"pull access denied for {name}, repository does not exist or may require 'docker login': {reason}"
             # Docker answers 404 here: the registry does not tell a private repository from none.
             raise NotFound(text)
         if response.status == 404:
-            raise NotFound(f"{name}: {await _reason(response, 'blob unknown')}")
+            raise NotFound(f"repository {name} not found: {await _reason(response, 'name unknown: repository name not known to registry')}")
         raise Failed(f"received unexpected HTTP status: {response.status} {response.reason}")
 
     async def _authorize(self, response: aiohttp.ClientResponse) -> bool:

@@ -1,0 +1,177 @@
+"""Pulling images: which registry is asked, what is fetched, what the user is told, all or nothing."""
+
+import asyncio
+from collections.abc import Iterator
+
+import aiohttp
+import msgspec
+
+from skerry.api.images.v1 import images_pb2 as pb
+from skerry.core.errors import Failed, InvalidArgument, NotFound, SkerryError
+from skerry.core.ids import short
+from skerry.images import config as configs
+from skerry.images import library, manifest
+from skerry.images.blobs import Blobs
+from skerry.images.catalog import Catalog, Entry
+from skerry.images.collector import Collector
+from skerry.images.fetches import Fetches, Tell
+from skerry.images.layers import Stored
+from skerry.images.platforms import own_platform
+from skerry.images.reference import Reference, parse
+from skerry.images.registry.client import Credentials, Repository, endpoints
+from skerry.images.storing import Incoming, Storing
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """Which registries are asked, and how."""
+
+    mirrors: list[str]
+    insecure: list[str]
+
+
+class _Manifests(msgspec.Struct):
+    """What a registry says an image is: the digest people see, the documents, those kept with the image."""
+
+    digest: str
+    image: manifest.Manifest
+    documents: list[bytes]
+
+
+class Pulls:
+    """Fetches images from registries."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        sources: Sources,
+        catalog: Catalog,
+        blobs: Blobs,
+        storing: Storing,
+        fetches: Fetches,
+        collector: Collector,
+    ) -> None:
+        self._session = session
+        self._sources = sources
+        self._catalog = catalog
+        self._blobs = blobs
+        self._storing = storing
+        self._fetches = fetches
+        self._collector = collector
+
+    async def pull(self, request: pb.PullRequest, tell: Tell) -> list[Entry]:
+        """Fetches an image, or all tags of a repository. Raises InvalidArgument, NotFound, Unauthorized, Failed, Unavailable."""
+        reference = parse(request.reference)
+        if reference.digest:
+            # As Docker: a digest says all, a tag beside it is not looked at.
+            reference = msgspec.structs.replace(reference, tag="")
+        wanted = manifest.parse_platform(request.platform, own_platform())
+        last: SkerryError = Failed(f"no registry for {reference.familiar}")
+        for repository in self._repositories(reference, request.auth):
+            try:
+                async with self._collector.taking():
+                    if request.all_tags and not reference.digest:
+                        return await self._all_tags(repository, reference, wanted, tell)
+                    return [await self._one(repository, reference.with_default_tag(), wanted, tell)]
+            except SkerryError as error:
+                last = error  # a mirror may lack it, or lie: the registry itself decides
+        raise last
+
+    def _repositories(self, reference: Reference, auth: pb.RegistryAuth) -> Iterator[Repository]:
+        user = Credentials(auth.username, auth.password, auth.identity_token, auth.registry_token)
+        for endpoint in endpoints(reference.domain, self._sources.mirrors, self._sources.insecure):
+            yield Repository(self._session, reference, endpoint, Credentials() if endpoint.mirror else user)
+
+    async def _all_tags(self, repository: Repository, reference: Reference, wanted: manifest.Platform, tell: Tell) -> list[Entry]:
+        tags = await repository.tags()
+        if not tags:
+            raise NotFound(f"no tags in repository {reference.familiar_name}")
+        entries, fresh = [], False
+        for tag in tags:
+            # One pull is one event: it comes with the last.
+            event_for = reference.familiar_name if tag == tags[-1] else ""
+            entry, moved = await self._fetch(repository, msgspec.structs.replace(reference, tag=tag), wanted, event_for, tell)
+            entries.append(entry)
+            fresh |= moved
+        _status(reference.familiar_name, fresh, tell)
+        return entries
+
+    async def _one(self, repository: Repository, reference: Reference, wanted: manifest.Platform, tell: Tell) -> Entry:
+        entry, fresh = await self._fetch(repository, reference, wanted, reference.familiar, tell)
+        _status(reference.familiar, fresh, tell)
+        return entry
+
+    async def _fetch(
+        self, repository: Repository, reference: Reference, wanted: manifest.Platform, event_for: str, tell: Tell
+    ) -> tuple[Entry, bool]:
+        """Returns the stored image, and whether the name points at another image than before. No event for an empty event_for."""
+        found = await self._manifests(repository, reference, wanted, tell)
+        by_digest = f"{reference.repository}@{found.digest}"
+        name = library.full_name(reference) if reference.tag else by_digest
+        image_id = found.image.config.digest
+        entry = await self._present(image_id)
+        if entry is None:
+            config = await repository.small_blob(image_id)
+            layers = await self._layers(repository, found.image, configs.admit(config), tell)
+            incoming = Incoming(config, layers)
+        else:
+            incoming = Incoming(entry.image.config, [Stored(one.diff_id, one.size, one.compressed) for one in entry.image.layers])
+        fresh = not await self._points(name, image_id)
+        events = [library.event("pull", event_for, incoming.config, reference.familiar_name)] if event_for else []
+        entry = await self._storing.store(incoming, [name] if reference.tag else [], [by_digest], found.documents, events)
+        tell(pb.Progress(status=f"Digest: {found.digest}"))
+        return entry, fresh
+
+    async def _manifests(self, repository: Repository, reference: Reference, wanted: manifest.Platform, tell: Tell) -> _Manifests:
+        data, media_type, digest = await repository.manifest(reference.digest or reference.tag)
+        shown = reference.tag or f"{reference.repository}@{reference.digest}"
+        tell(pb.Progress(id=shown, status=f"Pulling from {reference.path}"))
+        documents = [data]
+        document = manifest.decode(data, media_type)
+        if isinstance(document, manifest.Index):
+            chosen = manifest.choose(document, wanted)
+            inner, inner_type, _ = await repository.manifest(chosen.digest)
+            documents.append(inner)
+            document = manifest.decode(inner, inner_type or chosen.media_type)
+            if isinstance(document, manifest.Index):
+                raise InvalidArgument("manifest list within a manifest list")
+        return _Manifests(digest, document, documents)
+
+    async def _present(self, image_id: str) -> Entry | None:
+        """Returns the image when it is here with all its layers; a store that lost one has it repaired."""
+        try:
+            entry = await self._catalog.get(image_id)
+        except NotFound:
+            return None
+        whole = await asyncio.to_thread(lambda: all(self._blobs.has(layer.diff_id) for layer in entry.image.layers))
+        return entry if whole else None
+
+    async def _points(self, name: str, image_id: str) -> bool:
+        try:
+            return (await self._catalog.by_name(name)).image.id == image_id
+        except NotFound:
+            return False
+
+    async def _layers(self, repository: Repository, image: manifest.Manifest, document: configs.Document, tell: Tell) -> list[Stored]:
+        diff_ids = document.diff_ids()
+        if len(diff_ids) != len(image.layers):
+            raise Failed(f"image config has {len(diff_ids)} layers, its manifest {len(image.layers)}")
+        known = await asyncio.to_thread(lambda: {diff_id for diff_id in diff_ids if self._blobs.has(diff_id)})
+        pairs = list(zip(image.layers, diff_ids, strict=True))
+        for descriptor, diff_id in pairs:
+            tell(pb.Progress(id=short(descriptor.digest), status="Already exists" if diff_id in known else "Pulling fs layer"))
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._fetches.layer(repository, *pair, tell)) for pair in pairs]
+        except BaseExceptionGroup as failed:
+            raise _first(failed) from None
+        return [task.result() for task in tasks]
+
+
+def _status(what: str, fresh: bool, tell: Tell) -> None:
+    tell(pb.Progress(status=f"Status: {'Downloaded newer image for' if fresh else 'Image is up to date for'} {what}"))
+
+
+def _first(failed: BaseException) -> BaseException:
+    while isinstance(failed, BaseExceptionGroup):
+        failed = failed.exceptions[0]
+    return failed
