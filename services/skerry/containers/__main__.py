@@ -20,6 +20,7 @@ from skerry.containers.host import host_facts
 from skerry.containers.layers.store import open_layers
 from skerry.containers.monitors import Monitors, ensure_keeper, keeper_command
 from skerry.containers.node import Node
+from skerry.containers.outside import Outside
 from skerry.containers.reconcile import reconcile
 from skerry.containers.runtime import probe
 from skerry.containers.service import ContainersService
@@ -58,8 +59,8 @@ class Settings(Common, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def service(settings: Settings) -> AsyncIterator[str]:
-    """Runs the service; yields its address. Containers go on when it ends."""
+async def service(settings: Settings, outside: Outside | None = None) -> AsyncIterator[str]:
+    """Runs the service; yields its address. Containers go on when it ends. outside: what enter_mount_namespace returned."""
     os.makedirs(f"{settings.root}/runtime", mode=0o711, exist_ok=True)
     os.makedirs(settings.run, mode=0o711, exist_ok=True)
     await ensure_keeper(settings.run)
@@ -79,6 +80,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
             image_store=settings.images or f"unix:{settings.run}/images.sock",
             router=settings.logs or f"unix:{settings.run}/logs.sock",
             host=host_facts(),
+            outside=outside or Outside(),
             runtime=runtime,
             filters=await compiled_filters(runtime),
             layers=layers,
@@ -119,17 +121,22 @@ def start_keeper(run: str) -> None:
         time.sleep(0.02)
 
 
-def enter_mount_namespace(run: str) -> None:
-    """Enters the mount namespace that the keeper pinned, if it did. Only while the process has one thread. Raises OSError."""
+def enter_mount_namespace(run: str) -> Outside:
+    """Enters the mount namespace that the keeper pinned, if it did; returns the one it left.
+
+    Only while the process has one thread. Raises OSError.
+    """
     path = f"{run}/ns/mnt"
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return
+        return Outside()
     try:
+        root = os.open("/", os.O_PATH | os.O_CLOEXEC)
         linux.setns(fd, linux.CLONE_NEWNS)
     finally:
         os.close(fd)
+    return Outside(root)
 
 
 def main() -> None:
@@ -140,8 +147,8 @@ def main() -> None:
         start_keeper(settings.run)
     except SkerryError as error:
         raise SystemExit(f"error: {error}") from None
-    enter_mount_namespace(settings.run)
-    lifecycle.run(service(settings))
+    outside = enter_mount_namespace(settings.run)
+    lifecycle.run(service(settings, outside))
 
 
 if __name__ == "__main__":
