@@ -5,7 +5,7 @@ import hashlib
 import io
 import lzma
 import zlib
-from contextlib import ExitStack
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from isal import igzip, igzip_lib, isal_zlib
 
 from skerry.core.errors import Failed, InvalidArgument
 from skerry.images.archive.tars import BLOCK, begins
-from skerry.images.blobs import Blobs, BlobWriter
+from skerry.images.blobs import Blobs
 
 CHUNK = 1 << 20
 _PEEK = 6
@@ -27,7 +27,7 @@ class Stored(msgspec.Struct, frozen=True):
 
     diff_id: str
     size: int
-    # Digest of the form it came in; empty when that was the plain tar, or it was not kept.
+    # Digest of the compressed form that is kept (the one it came in, if it came compressed); empty: none is.
     compressed: str = ""
     # Digest of the form it came in, kept or not; empty when it was here already.
     came: str = ""
@@ -58,9 +58,9 @@ class Rewound(io.RawIOBase):
 
 
 class Watched(Rewound):
-    """Reads on behalf of a decompressor; hashes, and keeps when asked, what goes through."""
+    """Reads on behalf of a decompressor; hashes, and hands to `copy`, what goes through."""
 
-    def __init__(self, source: Any, head: bytes, copy: BlobWriter | None = None) -> None:
+    def __init__(self, source: Any, head: bytes, copy: Callable[[bytes], None] | None = None) -> None:
         super().__init__(source, head)
         self._copy = copy
         self.hash = hashlib.sha256()
@@ -75,7 +75,7 @@ class Watched(Rewound):
             raise
         self.hash.update(data)
         if self._copy is not None:
-            self._copy.write(data)
+            self._copy(data)
         return data
 
     def rest(self) -> None:
@@ -121,10 +121,8 @@ def take(source: Any, blobs: Blobs, *, keep_compressed: bool, limit: int, expect
     """
     head = peek(source)
     kind = compression(head)
-    with ExitStack() as stack:
-        copy = stack.enter_context(blobs.writer()) if kind and keep_compressed else None
-        out = stack.enter_context(blobs.writer())
-        through = Watched(source, head, copy)
+    with blobs.layer(kind, keep=keep_compressed, expected=expected if kind else "") as out:
+        through = Watched(source, head, out.came if kind else None)
         size = 0
         try:
             reader = plain(through, kind)
@@ -145,6 +143,5 @@ def take(source: Any, blobs: Blobs, *, keep_compressed: bool, limit: int, expect
         came = f"sha256:{through.hash.hexdigest()}"
         if expected and came != expected:
             raise Failed(f"filesystem layer verification failed for digest {expected}")
-        diff_id, size = out.commit(expected_diff)
-        compressed = copy.commit(came)[0] if copy is not None else ""
+        diff_id, size, compressed = out.commit(expected_diff, came if kind else "")
         return Stored(diff_id, size, compressed, came)

@@ -329,22 +329,48 @@ class ListLeasesResponse(_message.Message):
     def __init__(self, image_id: _Optional[str] = ..., holder: _Optional[str] = ...) -> None: ...
 
 class FetchLayerRequest(_message.Message):
-    __slots__ = ("diff_id", "boot_id", "offset")
+    __slots__ = ("diff_id", "boot_id", "offset", "accepts")
     DIFF_ID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTS_FIELD_NUMBER: _ClassVar[int]
     diff_id: str
     boot_id: str
     offset: int
-    def __init__(self, diff_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+    accepts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, diff_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., offset: _Optional[int] = ..., accepts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FetchLayerResponse(_message.Message):
-    __slots__ = ("path", "chunk")
+    __slots__ = ("path", "chunk", "link")
     PATH_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    LINK_FIELD_NUMBER: _ClassVar[int]
     path: str
     chunk: bytes
-    def __init__(self, path: _Optional[str] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+    link: LayerLink
+    def __init__(self, path: _Optional[str] = ..., chunk: _Optional[bytes] = ..., link: _Optional[_Union[LayerLink, _Mapping]] = ...) -> None: ...
+
+class LayerLink(_message.Message):
+    __slots__ = ("url", "compression", "size")
+    URL_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSION_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    url: str
+    compression: str
+    size: int
+    def __init__(self, url: _Optional[str] = ..., compression: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+
+class UsedLayersRequest(_message.Message):
+    __slots__ = ("diff_ids",)
+    DIFF_IDS_FIELD_NUMBER: _ClassVar[int]
+    diff_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, diff_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class UsedLayersResponse(_message.Message):
+    __slots__ = ("diff_ids",)
+    DIFF_IDS_FIELD_NUMBER: _ClassVar[int]
+    diff_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, diff_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class InfoRequest(_message.Message):
     __slots__ = ()

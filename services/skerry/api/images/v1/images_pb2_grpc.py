@@ -96,6 +96,11 @@ class ImagesServiceStub:
                 request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerResponse.FromString,
                 _registered_method=True)
+        self.UsedLayers = channel.unary_unary(
+                '/skerry.api.images.v1.ImagesService/UsedLayers',
+                request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.UsedLayersRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.UsedLayersResponse.FromString,
+                _registered_method=True)
         self.StoreLayer = channel.stream_stream(
                 '/skerry.api.images.v1.ImagesService/StoreLayer',
                 request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.StoreLayerRequest.SerializeToString,
@@ -242,7 +247,15 @@ class ImagesServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FetchLayer(self, request, context):
-        """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine, else its bytes.
+        """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine's files, a link to its compressed
+        bytes when the store keeps them where the node can get them itself, else the plain bytes. Raises NotFound, InvalidArgument.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UsedLayers(self, request, context):
+        """UsedLayers tells which layers images have, so that a node knows which of its copies nobody needs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -396,6 +409,11 @@ def add_ImagesServiceServicer_to_server(servicer, server):
                     servicer.FetchLayer,
                     request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerRequest.FromString,
                     response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerResponse.SerializeToString,
+            ),
+            'UsedLayers': grpc.unary_unary_rpc_method_handler(
+                    servicer.UsedLayers,
+                    request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.UsedLayersRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.UsedLayersResponse.SerializeToString,
             ),
             'StoreLayer': grpc.stream_stream_rpc_method_handler(
                     servicer.StoreLayer,
@@ -784,6 +802,33 @@ class ImagesService:
             '/skerry.api.images.v1.ImagesService/FetchLayer',
             skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerRequest.SerializeToString,
             skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UsedLayers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.images.v1.ImagesService/UsedLayers',
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.UsedLayersRequest.SerializeToString,
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.UsedLayersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,7 +60,11 @@ class ImagesServiceStub:
     ListLeases: _grpc.UnaryStreamMultiCallable[_images_pb2.ListLeasesRequest, _images_pb2.ListLeasesResponse]
     """ListLeases streams leases, for reconciling with the nodes' own records."""
     FetchLayer: _grpc.UnaryStreamMultiCallable[_images_pb2.FetchLayerRequest, _images_pb2.FetchLayerResponse]
-    """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine, else its bytes."""
+    """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine's files, a link to its compressed
+    bytes when the store keeps them where the node can get them itself, else the plain bytes. Raises NotFound, InvalidArgument.
+    """
+    UsedLayers: _grpc.UnaryUnaryMultiCallable[_images_pb2.UsedLayersRequest, _images_pb2.UsedLayersResponse]
+    """UsedLayers tells which layers images have, so that a node knows which of its copies nobody needs."""
     StoreLayer: _grpc.StreamStreamMultiCallable[_images_pb2.StoreLayerRequest, _images_pb2.StoreLayerResponse]
     """StoreLayer takes in a layer that a node made (commit, build): the first request opens, the answer to it says where to write. On one
     machine the node writes the tar at that path and no byte goes over the wire; else it sends chunks. Then it sends done. The last
@@ -121,7 +125,11 @@ class ImagesServiceAsyncStub(ImagesServiceStub):
     ListLeases: _aio.UnaryStreamMultiCallable[_images_pb2.ListLeasesRequest, _images_pb2.ListLeasesResponse]  # type: ignore[assignment]
     """ListLeases streams leases, for reconciling with the nodes' own records."""
     FetchLayer: _aio.UnaryStreamMultiCallable[_images_pb2.FetchLayerRequest, _images_pb2.FetchLayerResponse]  # type: ignore[assignment]
-    """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine, else its bytes."""
+    """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine's files, a link to its compressed
+    bytes when the store keeps them where the node can get them itself, else the plain bytes. Raises NotFound, InvalidArgument.
+    """
+    UsedLayers: _aio.UnaryUnaryMultiCallable[_images_pb2.UsedLayersRequest, _images_pb2.UsedLayersResponse]  # type: ignore[assignment]
+    """UsedLayers tells which layers images have, so that a node knows which of its copies nobody needs."""
     StoreLayer: _aio.StreamStreamMultiCallable[_images_pb2.StoreLayerRequest, _images_pb2.StoreLayerResponse]  # type: ignore[assignment]
     """StoreLayer takes in a layer that a node made (commit, build): the first request opens, the answer to it says where to write. On one
     machine the node writes the tar at that path and no byte goes over the wire; else it sends chunks. Then it sends done. The last
@@ -251,7 +259,17 @@ class ImagesServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _images_pb2.FetchLayerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_images_pb2.FetchLayerResponse], _abc.AsyncIterator[_images_pb2.FetchLayerResponse]]:
-        """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine, else its bytes."""
+        """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine's files, a link to its compressed
+        bytes when the store keeps them where the node can get them itself, else the plain bytes. Raises NotFound, InvalidArgument.
+        """
+
+    @_abc_1.abstractmethod
+    def UsedLayers(
+        self,
+        request: _images_pb2.UsedLayersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.UsedLayersResponse, _abc.Awaitable[_images_pb2.UsedLayersResponse]]:
+        """UsedLayers tells which layers images have, so that a node knows which of its copies nobody needs."""
 
     @_abc_1.abstractmethod
     def StoreLayer(
