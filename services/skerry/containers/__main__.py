@@ -8,6 +8,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Annotated
+
+import msgspec
 
 from skerry.api.containers.v1 import containers_pb2, execs_pb2
 from skerry.api.containers.v1.containers_pb2_grpc import add_ContainersServiceServicer_to_server
@@ -18,6 +21,7 @@ from skerry.containers.execs import Execs
 from skerry.containers.filters import compiled_filters
 from skerry.containers.host import host_facts
 from skerry.containers.layers.store import open_layers
+from skerry.containers.layers.tar import Limits
 from skerry.containers.monitors import Monitors, ensure_keeper, keeper_command
 from skerry.containers.node import Node
 from skerry.containers.outside import Outside
@@ -49,6 +53,9 @@ class Settings(Common, frozen=True, kw_only=True):
     runtime: str = ""
     # How layers are mounted: erofs or directories; empty: erofs where the kernel can.
     layers: str = ""
+    # What one layer may have, against tars made to hurt: entries, and names in a path.
+    max_layer_entries: Annotated[int, msgspec.Meta(ge=1, le=100_000_000)] = 1_000_000
+    max_layer_depth: Annotated[int, msgspec.Meta(ge=1, le=900)] = 256
     # Bytes that one container's spool may hold, usually and while its router is away.
     quota: int = 64 << 20
     away_quota: int = 1 << 30
@@ -67,7 +74,10 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(f"{settings.root}/runtime/containers.db", MIGRATIONS))
-        layers = await stack.enter_async_context(open_layers(settings.root, settings.run, form=settings.layers, tls=tls_of(settings)))
+        limits = Limits(settings.max_layer_entries, settings.max_layer_depth)
+        layers = await stack.enter_async_context(
+            open_layers(settings.root, settings.run, form=settings.layers, tls=tls_of(settings), limits=limits)
+        )
         shipper = Shipper(tls=tls_of(settings), quota=settings.quota, away_quota=settings.away_quota, disk_share=settings.disk_share)
         await stack.enter_async_context(shipper)
         runtime = await probe(settings.run, settings.runtime)
