@@ -1,18 +1,22 @@
 """`python -m skerry.containers.layers.produce layer UPPER BELOW FILE` writes a container's changes into FILE, as a layer, and prints what
-went in; `... root ROOT` writes a root file system to stdout. In a process of its own: a walk over many files is Python's work, and would
+went in; `... root ROOT` writes a root file system to stdout, `... diff UPPER BELOW` lines of kind and path, ended by NUL. In a process of its own: a walk over many files is Python's work, and would
 hold up the service's loop. Exit status 1 and one line on stderr: it failed.
 """
 
 import os
 import sys
 
+from skerry.containers.layers.diff import diff
 from skerry.containers.layers.pack import Packed, pack_root, pack_upper
 from skerry.containers.layers.writer import FileSink, PipeSink
 from skerry.core.errors import SkerryError
 
 
 def layer(upper: str, below: str, target: str) -> tuple[Packed, int]:
-    """Writes the changes in upper into the existing file target; returns what went in and the tar's size. Blocks. Raises Failed, OSError."""
+    """Writes the changes in upper into the existing file target; returns what went in and the tar's size.
+
+    Blocks. Raises Failed, OSError.
+    """
     fd = os.open(target, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         sink = FileSink(fd)
@@ -35,6 +39,9 @@ def main() -> None:
         if sys.argv[1] == "layer":
             packed, size = layer(*sys.argv[2:5])
             sys.stdout.write(f"{packed.entries} {packed.bytes} {size}\n")
+        elif sys.argv[1] == "diff":
+            for path, kind in diff(*sys.argv[2:4]):
+                sys.stdout.buffer.write(b"%d%s\0" % (kind, path))
         else:
             root(sys.argv[2], 1)
     except (SkerryError, OSError) as error:
