@@ -6,13 +6,14 @@ from typing import Any, TypeVar
 
 from skerry.api.events.v1 import events_pb2
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.api.images.v1.images_pb2_grpc import ImagesServiceServicer
 from skerry.core.errors import Failed, InvalidArgument, SkerryError
 from skerry.core.journal import Journal
 from skerry.images import library
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog, Entry
 from skerry.images.collector import Collector
+from skerry.images.commit import Commits
+from skerry.images.commit_calls import CommitCalls
 from skerry.images.fetches import Tell
 from skerry.images.intake import Intake
 from skerry.images.pull import Pulls
@@ -26,7 +27,7 @@ _MAX_HOLDER = 1000
 T = TypeVar("T")
 
 
-class ImagesService(ImagesServiceServicer):
+class ImagesService(CommitCalls):
     """One image store."""
 
     def __init__(
@@ -36,6 +37,7 @@ class ImagesService(ImagesServiceServicer):
         blobs: Blobs,
         pulls: Pulls,
         intake: Intake,
+        commits: Commits,
         collector: Collector,
         boot_id: str,
         stopping: asyncio.Event,
@@ -44,6 +46,7 @@ class ImagesService(ImagesServiceServicer):
         self._journal = journal
         self._blobs = blobs
         self._intake = intake
+        self._commits = commits
         self._pulls = pulls
         self._collector = collector
         self._boot_id = boot_id

@@ -1,6 +1,8 @@
-"""`python -m skerry.containers.layers.produce layer UPPER BELOW FILE` writes a container's changes into FILE, as a layer, and prints what
-went in; `... root ROOT` writes a root file system to stdout, `... diff UPPER BELOW` lines of kind and path, ended by NUL. In a process of its own: a walk over many files is Python's work, and would
-hold up the service's loop. Exit status 1 and one line on stderr: it failed.
+"""`python -m skerry.containers.layers.produce VERB ...`: walks over a container's files in a process of their own.
+
+`layer UPPER BELOW FILE` writes a container's changes into FILE, as a layer, and prints how many entries and bytes went in and the tar's
+size. `root ROOT` writes a root file system to stdout. `diff UPPER BELOW` writes kind and path of each change, ended by NUL. A walk over
+many files is Python's work, and would hold up the service's loop. Exit status 1 and one line on stderr: it failed.
 """
 
 import os

@@ -82,7 +82,7 @@ class Upload:
 
 @asynccontextmanager
 async def upload(address: str, tls: Tls | None, holder: str, own: str) -> AsyncIterator[Upload]:
-    """Begins an upload for a holder; own is where the node's own copy shall be. Leaving the block before `finish` leaves nothing in the store.
+    """Begins an upload for a holder; own is where the node's own copy shall be. Left before `finish`, nothing is left in the store.
 
     Raises Unavailable, InvalidArgument.
     """

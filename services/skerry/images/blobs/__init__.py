@@ -15,11 +15,24 @@ class BlobWriter(Protocol):
         """Makes the blob durable under its digest; returns digest and size. Raises Failed when it is not `expected`."""
 
 
+class PathWriter(Protocol):
+    """Takes one blob that another process of this machine writes."""
+
+    # An empty file of the store's.
+    path: str
+
+    def take(self, limit: int) -> tuple[str, int]:
+        """Reads what was written there and makes it durable; returns digest and size. Raises InvalidArgument above limit bytes, Failed."""
+
+
 class Blobs(Protocol):
     """Content-addressed files. Digests given to it were checked to be digests."""
 
     def writer(self) -> AbstractContextManager[BlobWriter]:
         """Begins a blob; leaving the block without commit removes it."""
+
+    def by_path(self) -> AbstractContextManager[PathWriter] | None:
+        """Begins a blob that another process writes; leaving the block without `take` removes it. None: not in this kind of store."""
 
     def has(self, digest: str) -> bool:
         """Tells whether the blob is there."""
