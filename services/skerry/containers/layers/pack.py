@@ -31,6 +31,9 @@ from skerry.containers.layers.upper import (
 from skerry.containers.layers.writer import Sink, content, head
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_CLOEXEC
+_FURNITURE = frozenset(FURNITURE)
+# Of a file that crun makes to mount something on it.
+_RUNTIME_MODE = 0o700
 _KINDS = {
     stat.S_IFLNK: tar.SYMLINK,
     stat.S_IFCHR: tar.CHARACTER,
@@ -116,7 +119,7 @@ class _Packer:
     def _header(self, place: Place) -> None:
         place.pending = False
         found = attributes(place.fd)
-        status, mode = place.status, stat.S_IMODE(place.status.st_mode)
+        status, mode = place.status, place.status.st_mode
         self._out.write(head(place.path, tar.DIRECTORY, mode, owner(status), seconds(status), xattrs=portable(found)))
         self.entries += 1
         if not self._overlay:
@@ -146,6 +149,7 @@ class _Packer:
     def _leaf(self, place: Place, name: bytes, status: os.stat_result) -> None:
         path = place.child(name)
         if self._overlay and is_whiteout(status):
+            # Modes have their type bits, as dockerd writes them, but for what stands for something deleted.
             hidden = place.child(WHITEOUT_PREFIX + name)
             self._emit(head(hidden, tar.REGULAR, 0o600, owner(status), seconds(status)))
             return
@@ -155,8 +159,7 @@ class _Packer:
             key = (status.st_dev, status.st_ino)
             first = self._first.setdefault(key, path)
             if first != path:
-                mode = stat.S_IMODE(status.st_mode)
-                self._emit(head(path, tar.HARDLINK, mode, owner(status), seconds(status), link=first))
+                self._emit(head(path, tar.HARDLINK, status.st_mode, owner(status), seconds(status), link=first))
                 return
         if stat.S_ISREG(status.st_mode):
             self._file(place, name, path)
@@ -175,10 +178,11 @@ class _Packer:
             found = attributes(fd)
             if self._overlay:
                 refuse_elsewhere(found, path)
-            mode = stat.S_IMODE(status.st_mode)
-            self._emit(
-                head(path, tar.REGULAR, mode, owner(status), seconds(status), size=status.st_size, xattrs=portable(found) if found else ())
-            )
+            mode = status.st_mode
+            if not self._overlay and untouched(path, status, _FURNITURE) and mode & 0o777 == _RUNTIME_MODE:
+                mode |= 0o755  # made by the runtime as a mount's place, which dockerd makes itself
+            attached = portable(found) if found else ()
+            self._emit(head(path, tar.REGULAR, mode, owner(status), seconds(status), size=status.st_size, xattrs=attached))
             content(self._out, fd, status.st_size, status.st_blocks)
             self.bytes += status.st_size
         finally:
@@ -196,8 +200,7 @@ class _Packer:
         elif kind != tar.FIFO:
             device = (os.major(status.st_rdev), os.minor(status.st_rdev))
         found = attributes(b"/proc/self/fd/%d/%s" % (place.fd, name))
-        mode = stat.S_IMODE(status.st_mode)
-        self._emit(head(path, kind, mode, owner(status), seconds(status), link=link, device=device, xattrs=portable(found)))
+        self._emit(head(path, kind, status.st_mode, owner(status), seconds(status), link=link, device=device, xattrs=portable(found)))
 
     def _furnish(self, place: Place) -> None:
         """Adds the names of furniture that a root file system lacks here; they are made up by _bare."""
@@ -212,11 +215,11 @@ class _Packer:
             return  # removed meanwhile by a container that runs
         moment = seconds(place.status)
         if kind == stat.S_IFDIR:
-            self._emit(head(path, tar.DIRECTORY, 0o755, (0, 0), moment))
+            self._emit(head(path, tar.DIRECTORY, kind | 0o755, (0, 0), moment))
             inner = sorted(each for each in FURNITURE if each.startswith(path + b"/"))
             for each in inner:
                 self._bare(each, place)
         elif kind == stat.S_IFLNK:
-            self._emit(head(path, tar.SYMLINK, 0o777, (0, 0), moment, link=MTAB))
+            self._emit(head(path, tar.SYMLINK, kind | 0o777, (0, 0), moment, link=MTAB))
         else:
-            self._emit(head(path, tar.REGULAR, 0o755, (0, 0), moment))
+            self._emit(head(path, tar.REGULAR, kind | 0o755, (0, 0), moment))

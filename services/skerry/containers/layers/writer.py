@@ -40,7 +40,7 @@ def head(
     device: tuple[int, int] = (0, 0),
     xattrs: Sequence[tuple[bytes, bytes]] = (),
 ) -> bytes:
-    """Returns the header of one member. path is relative, a directory's without the last slash; mode without the type bits."""
+    """Returns the header of one member. path is relative, a directory's without the last slash; mode may have the type bits."""
     if kind == tar.DIRECTORY:
         path += b"/"
     pax = b""

@@ -5,6 +5,7 @@ from aiohttp import web
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.images.v1 import images_pb2
 from skerry.core.errors import InvalidArgument, NotFound
+from skerry.core.ids import is_id
 from skerry.core.rpc.channel import call_again
 from skerry.gateway.call import Call, Route, find, json, streaming
 from skerry.gateway.coordinator.commit import CommitWanted
@@ -59,6 +60,8 @@ async def _name(call: Call, repository: str, tag: str) -> str:
         return ""  # as in Docker: a tag alone is not used
     if "@" in repository:
         raise InvalidArgument("refusing to create a tag with a digest reference")
+    if is_id(repository):
+        raise BadInput(f"invalid repository name ({repository}), cannot specify 64-byte hexadecimal strings")
     name = join_reference(repository, tag)
     try:
         # The image store knows what names may be.
