@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from skerry.api.events.v1 import events_pb2
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.api.images.v1.images_pb2_grpc import ImagesServiceServicer
 from skerry.core.errors import Failed, InvalidArgument, SkerryError
 from skerry.core.journal import EventJournal
 from skerry.images import library
@@ -14,6 +13,8 @@ from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog, Entry
 from skerry.images.check_calls import CheckCalls
 from skerry.images.collector import Collector
+from skerry.images.commit import Commits
+from skerry.images.commit_calls import CommitCalls
 from skerry.images.fetches import Tell
 from skerry.images.intake import Intake
 from skerry.images.pull import Pulls
@@ -28,7 +29,7 @@ _MAX_ASKED = 10_000
 T = TypeVar("T")
 
 
-class ImagesService(CheckCalls, ImagesServiceServicer):
+class ImagesService(CheckCalls, CommitCalls):
     """One image store."""
 
     def __init__(
@@ -38,6 +39,7 @@ class ImagesService(CheckCalls, ImagesServiceServicer):
         blobs: Blobs,
         pulls: Pulls,
         intake: Intake,
+        commits: Commits,
         collector: Collector,
         boot_id: str,
         stopping: asyncio.Event,
@@ -46,6 +48,7 @@ class ImagesService(CheckCalls, ImagesServiceServicer):
         self._journal = journal
         self._blobs = blobs
         self._intake = intake
+        self._commits = commits
         self._pulls = pulls
         self._collector = collector
         self._boot_id = boot_id

@@ -1,13 +1,14 @@
 """Docker's endpoints, one file per noun; ALL is what the router knows."""
 
 from skerry.gateway.call import Route
-from skerry.gateway.routes import attach, containers, events, execs, images, listing, logs, networks, system, transfer, wait
+from skerry.gateway.routes import attach, commit, containers, events, execs, images, listing, logs, networks, system, transfer, wait
 
 ALL: list[Route] = [
     *system.ROUTES,
     *events.ROUTES,
     *listing.ROUTES,
     *containers.ROUTES,
+    *commit.ROUTES,
     *attach.ROUTES,
     *wait.ROUTES,
     *logs.ROUTES,
