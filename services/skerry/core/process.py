@@ -3,7 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
 
@@ -41,27 +42,71 @@ async def run(
     err_read, err_write = os.pipe()
     in_read, in_write = os.pipe()
     try:
-        pid = os.posix_spawnp(  # noqa: ASYNC221 - 0.1 ms, vfork-like; waiting is done by pidfd
+        pid = _spawn(argv, (in_read, out_write, err_write), env)
+    except Failed:
+        for fd in (out_read, err_read, in_write):
+            os.close(fd)
+        raise
+    finally:
+        for fd in (in_read, out_write, err_write):
+            os.close(fd)
+    return await _finish(argv, pid, stdin, timeout, check, (in_write, out_read, err_read))
+
+
+def _spawn(argv: Sequence[str], stdio: tuple[int, int, int], env: Mapping[str, str] | None) -> int:
+    try:
+        return os.posix_spawnp(
             argv[0],
             list(argv),
             os.environ if env is None else env,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, in_read, 0),
-                (os.POSIX_SPAWN_DUP2, out_write, 1),
-                (os.POSIX_SPAWN_DUP2, err_write, 2),
-            ],
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(stdio)],
             setsid=True,
             # Python ignores SIGPIPE and children would inherit that.
             setsigdef=[signal.SIGPIPE],
         )
     except OSError as error:
-        for fd in (out_read, err_read, in_write):
-            os.close(fd)
         raise Failed(f"cannot run {argv[0]}: {error.strerror}") from None
+
+
+class Child:
+    """A program that runs beside its user; see running."""
+
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid = pid
+        self._pidfd = pidfd
+        self._status: int | None = None
+
+    async def wait(self) -> int:
+        """Waits for the end; returns the exit code, or minus the signal's number. One waiter at a time."""
+        if self._status is None:
+            await _readable(self._pidfd)
+            _, status = os.waitpid(self.pid, 0)  # noqa: ASYNC222 - the pidfd said that it has ended
+            self._status = os.waitstatus_to_exitcode(status)
+        return self._status
+
+    def kill(self) -> None:
+        """Kills it, with the processes that it started, unless it has ended."""
+        if self._status is None:
+            os.killpg(self.pid, signal.SIGKILL)
+
+
+@asynccontextmanager
+async def running(argv: Sequence[str], stdio: tuple[int, int, int], *, env: Mapping[str, str] | None = None) -> AsyncIterator[Child]:
+    """Runs argv in a session of its own with the given descriptors as stdin, stdout, stderr; they stay the caller's to close.
+
+    It is killed when the body ends before it. Raises Failed when it cannot start.
+    """
+    pid = _spawn(argv, stdio, env)  # 0.1 ms, vfork-like; waiting is done by pidfd
+    pidfd = os.pidfd_open(pid)
+    child = Child(pid, pidfd)
+    try:
+        yield child
     finally:
-        for fd in (in_read, out_write, err_write):
-            os.close(fd)
-    return await _finish(argv, pid, stdin, timeout, check, (in_write, out_read, err_read))
+        child.kill()
+        try:
+            await asyncio.shield(child.wait())
+        finally:
+            os.close(pidfd)
 
 
 async def _finish(argv: Sequence[str], pid: int, stdin: bytes, timeout: float, check: bool, pipes: tuple[int, int, int]) -> Result:

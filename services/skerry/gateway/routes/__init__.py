@@ -1,7 +1,7 @@
 """Docker's endpoints, one file per noun; ALL is what the router knows."""
 
 from skerry.gateway.call import Route
-from skerry.gateway.routes import attach, containers, events, execs, images, listing, logs, networks, system, transfer, wait
+from skerry.gateway.routes import archive, attach, containers, events, execs, images, listing, logs, networks, system, transfer, wait
 
 ALL: list[Route] = [
     *system.ROUTES,
@@ -9,6 +9,7 @@ ALL: list[Route] = [
     *listing.ROUTES,
     *containers.ROUTES,
     *attach.ROUTES,
+    *archive.ROUTES,
     *wait.ROUTES,
     *logs.ROUTES,
     *execs.ROUTES,

@@ -206,8 +206,5 @@ ROUTES: list[Route] = [
     ("GET", "/containers/{id}/stats", not_yet("stats")),
     ("GET", "/containers/{id}/changes", not_yet("listing a container's changes")),
     ("GET", "/containers/{id}/export", not_yet("exporting a container")),
-    ("HEAD", "/containers/{id}/archive", not_yet("copying from a container")),
-    ("GET", "/containers/{id}/archive", not_yet("copying from a container")),
-    ("PUT", "/containers/{id}/archive", not_yet("copying to a container")),
     ("GET", "/containers/{id}/attach/ws", not_yet("attaching over a websocket")),
 ]
