@@ -67,7 +67,7 @@ class CopyCalls(ContainersServiceServicer):
 
 def _job(container: Container, operation: str, named: str, path: str, **more: Any) -> Job:
     if not path or "\0" in path:
-        raise InvalidArgument("bad parameter: path")
+        raise InvalidArgument("bad parameter: pathcannot be empty")
     spec = container.spec
     return Job(operation=operation, rootfs="", binds=_binds(container), read_only=spec.readonly_rootfs, container=named, path=path, **more)
 

@@ -24,6 +24,8 @@ from skerry.core.errors import Failed, InvalidArgument, NotFound, SkerryError
 _PATH = os.O_PATH | os.O_CLOEXEC
 _UNKNOWN_SIZE = 1 << 62
 _MEMORY = 1 << 30
+# Docker's words, which are right here too.
+_LAMENT = "Error processing tar file(exit status 1)"
 # Bits of Go's os.FileMode, by what stat(2) calls them.
 _GO_KINDS = {
     stat.S_IFDIR: 1 << 31,
@@ -128,8 +130,11 @@ def _put(view: View, job: Job) -> None:
         for entry in tar.members(stream, _UNKNOWN_SIZE):
             extractor.add(entry)
         extractor.finish()
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{_LAMENT}: {error}") from None
     except OSError as error:
-        raise Failed(f"cannot write {posixpath.join(place, extractor.current)}: {(error.strerror or str(error)).lower()}") from None
+        text = (error.strerror or str(error)).lower()
+        raise Failed(f"{_LAMENT}: {posixpath.join(place, extractor.current)}: {text}") from None
     stream.drain()
 
 

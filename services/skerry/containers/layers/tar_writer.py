@@ -45,13 +45,18 @@ def member(
             pax.append((key, b"%d" % value))
     pax += [(b"SCHILY.xattr." + key, value) for key, value in xattrs]
     device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if kind in (tar.CHARACTER, tar.BLOCK_DEVICE) else (0, 0)
-    block = _block(name, kind, size, stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid), seconds, link, device)
+    block = _block(name, kind, size, _written_mode(status.st_mode), (status.st_uid, status.st_gid), seconds, link, device)
     return _pax(name, pax) + block if pax else block
 
 
 def padding(size: int) -> bytes:
     """Returns what fills the last block of size bytes of data."""
     return bytes(-size % tar.BLOCK)
+
+
+def _written_mode(mode: int) -> int:
+    # With the bits of the type, as Docker has written it since the days of Go 1.8, so that digests agree.
+    return mode & 0o177777
 
 
 END = bytes(2 * tar.BLOCK)

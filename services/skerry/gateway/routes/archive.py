@@ -22,7 +22,7 @@ _PIECE = 1 << 20
 def _path(call: Call) -> str:
     path = call.text("path")
     if not path:
-        raise InvalidArgument("bad parameter: path")
+        raise InvalidArgument("bad parameter: pathcannot be empty")  # the text is Docker's, blank missing and all
     return path
 
 
