@@ -1,7 +1,21 @@
 """Docker's endpoints, one file per noun; ALL is what the router knows."""
 
 from skerry.gateway.call import Route
-from skerry.gateway.routes import attach, commit, containers, events, execs, images, listing, logs, networks, system, transfer, wait
+from skerry.gateway.routes import (
+    archive,
+    attach,
+    commit,
+    containers,
+    events,
+    execs,
+    images,
+    listing,
+    logs,
+    networks,
+    system,
+    transfer,
+    wait,
+)
 
 ALL: list[Route] = [
     *system.ROUTES,
@@ -10,6 +24,7 @@ ALL: list[Route] = [
     *containers.ROUTES,
     *commit.ROUTES,
     *attach.ROUTES,
+    *archive.ROUTES,
     *wait.ROUTES,
     *logs.ROUTES,
     *execs.ROUTES,

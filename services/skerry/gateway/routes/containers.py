@@ -204,8 +204,5 @@ ROUTES: list[Route] = [
     ("GET", "/containers/{id}/top", top),
     ("POST", "/containers/{id}/update", not_yet("updating a container's limits")),
     ("GET", "/containers/{id}/stats", not_yet("stats")),
-    ("HEAD", "/containers/{id}/archive", not_yet("copying from a container")),
-    ("GET", "/containers/{id}/archive", not_yet("copying from a container")),
-    ("PUT", "/containers/{id}/archive", not_yet("copying to a container")),
     ("GET", "/containers/{id}/attach/ws", not_yet("attaching over a websocket")),
 ]
