@@ -82,8 +82,8 @@ async def test_kept_forms_are_in_use_as_long_as_an_image_has_the_layer(catalog: 
 
 async def test_a_push_gives_a_name_and_keeps_its_document(catalog: Catalog) -> None:
     await catalog.add(ImageRecord(IMAGE, b"{}", (), 1), ["d/x:1"], [], [digest(7)], [])
-    await catalog.pushed(IMAGE, "d/x@" + digest(8), digest(8), SAID)
-    await catalog.pushed(IMAGE, "d/x@" + digest(8), digest(8), SAID)
+    await catalog.pushed(IMAGE, "d/x@" + digest(8), digest(8), [SAID])
+    await catalog.pushed(IMAGE, "d/x@" + digest(8), digest(8), [SAID])
     entry = await catalog.by_name("d/x@" + digest(8))
     assert (entry.image.id, entry.names.tags, entry.names.digests) == (IMAGE, ("d/x:1",), ("d/x@" + digest(8),))
     assert await catalog.documents(IMAGE) == [digest(7), digest(8)]
@@ -91,7 +91,7 @@ async def test_a_push_gives_a_name_and_keeps_its_document(catalog: Catalog) -> N
 
 
 async def test_an_image_that_was_removed_during_its_push_stays_removed(catalog: Catalog) -> None:
-    await catalog.pushed(OTHER, "d/x@" + digest(8), digest(8), SAID)
+    await catalog.pushed(OTHER, "d/x@" + digest(8), digest(8), [SAID])
     assert await catalog.all() == []
     assert await catalog.documents(OTHER) == []
     assert await catalog.blobs_in_use() == set()

@@ -77,8 +77,8 @@ class PushRecords(Protocol):
     async def documents(self, image_id: str) -> list[str]:
         """Returns the digests of the manifests and lists that are kept for an image, sorted."""
 
-    async def pushed(self, image_id: str, name: str, document: str, event: events_pb2.Event) -> None:
-        """Publishes the event; points "repository@digest" at the image and keeps the document with it, unless it was removed meanwhile."""
+    async def pushed(self, image_id: str, name: str, document: str, events: list[events_pb2.Event]) -> None:
+        """Publishes events; points "repository@digest" at the image and keeps the document with it, unless it was removed meanwhile."""
 
 
 class Catalog(PushRecords, Protocol):

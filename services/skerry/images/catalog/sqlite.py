@@ -163,16 +163,17 @@ class SqliteCatalog(SqlitePushes):
 
         return await self._database.read(work)
 
-    async def pushed(self, image_id: str, name: str, document: str, event: events_pb2.Event) -> None:
+    async def pushed(self, image_id: str, name: str, document: str, events: list[events_pb2.Event]) -> None:
         def work(db: sqlite3.Connection) -> None:
-            append(db, event)
+            for event in events:
+                append(db, event)
             if db.execute("SELECT 1 FROM image WHERE id = ?", (image_id,)).fetchone() is None:
                 return
             _point(db, name, image_id, is_digest=True)
             db.execute("INSERT INTO document VALUES (?, ?) ON CONFLICT DO NOTHING", (document, image_id))
 
         await self._database.transact(work)
-        self._tell([event])
+        self._tell(events)
 
     def _tell(self, events: list[events_pb2.Event]) -> None:
         for event in events:
