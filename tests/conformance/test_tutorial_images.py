@@ -153,7 +153,7 @@ def test_2_3_2_forced_removal_leaves_a_dangling_image(engine: Engine) -> None:
     asked = subprocess.run(["docker", "image", "prune"], env=engine.environ(), input=b"y\n", capture_output=True, check=True, timeout=60)
     assert b"Total reclaimed space: 0B" in asked.stdout  # a container still uses it
     _shell(engine, "docker rm -f my-container")
-    assert "Deleted: sha256:" in _shell(engine, "docker image prune -f")
+    assert "deleted: sha256:" in _shell(engine, "docker image prune -f")
     assert engine.out("images", "-q", "-f", "dangling=true") == ""
 
 
