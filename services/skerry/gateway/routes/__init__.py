@@ -12,6 +12,7 @@ from skerry.gateway.routes import (
     listing,
     logs,
     networks,
+    registries,
     system,
     transfer,
     wait,
@@ -29,6 +30,7 @@ ALL: list[Route] = [
     *logs.ROUTES,
     *execs.ROUTES,
     *transfer.ROUTES,
+    *registries.ROUTES,
     *images.ROUTES,
     *networks.ROUTES,
 ]
