@@ -1,8 +1,9 @@
 """Removing blobs that no image needs, never while something is being taken in."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from skerry.core.lifecycle import Tasks
 from skerry.images.blobs import Blobs
@@ -19,6 +20,24 @@ class Collector:
         self._taking = 0
         self._owed = False
         self._sweeping = asyncio.Lock()
+        # Blobs that are being read, and those of them that a sweep has left for that.
+        self._kept: Counter[str] = Counter()
+        self._spared: set[str] = set()
+
+    @contextmanager
+    def keeping(self, digests: set[str]) -> Iterator[None]:
+        """Keeps blobs that are being read, whatever becomes of their images, for the body's time."""
+        self._kept.update(digests)
+        try:
+            yield
+        finally:
+            self._kept.subtract(digests)
+            gone = {digest for digest in digests if self._kept[digest] <= 0}
+            for digest in gone:
+                del self._kept[digest]
+            if gone & self._spared:
+                self._spared -= gone
+                self.soon()
 
     @asynccontextmanager
     async def taking(self, *, leaves: bool = False) -> AsyncIterator[None]:
@@ -53,6 +72,12 @@ class Collector:
             used = await self._catalog.blobs_in_use()
 
             def sweep() -> int:
-                return sum(self._blobs.remove(digest) for digest in list(self._blobs.all()) if digest not in used)
+                freed = 0
+                for digest in [one for one in self._blobs.all() if one not in used]:
+                    if digest in self._kept:
+                        self._spared.add(digest)
+                    else:
+                        freed += self._blobs.remove(digest)
+                return freed
 
             return await asyncio.to_thread(sweep)

@@ -17,6 +17,7 @@ from skerry.images.fetches import Tell
 from skerry.images.intake import Intake
 from skerry.images.pull import Pulls
 from skerry.images.reference import is_digest
+from skerry.images.save_calls import SaveCalls
 from skerry.images.streams import drained
 
 NAME = "skerry.api.images.v1.ImagesService"
@@ -26,7 +27,7 @@ _MAX_HOLDER = 1000
 T = TypeVar("T")
 
 
-class ImagesService(ImagesServiceServicer):
+class ImagesService(SaveCalls, ImagesServiceServicer):
     """One image store."""
 
     def __init__(

@@ -1,7 +1,7 @@
 """Docker's endpoints, one file per noun; ALL is what the router knows."""
 
 from skerry.gateway.call import Route
-from skerry.gateway.routes import attach, containers, events, execs, images, listing, logs, networks, system, transfer, wait
+from skerry.gateway.routes import attach, containers, events, execs, images, listing, logs, networks, save, system, transfer, wait
 
 ALL: list[Route] = [
     *system.ROUTES,
@@ -14,5 +14,6 @@ ALL: list[Route] = [
     *execs.ROUTES,
     *transfer.ROUTES,
     *images.ROUTES,
+    *save.ROUTES,
     *networks.ROUTES,
 ]

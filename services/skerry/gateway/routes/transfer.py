@@ -184,8 +184,6 @@ ROUTES: list[Route] = [
     ("POST", "/images/create", create),
     ("POST", "/images/load", load),
     ("GET", "/images/search", _not_yet("searching registries")),
-    ("GET", "/images/get", _not_yet("saving images")),
-    ("GET", "/images/{name...}/get", _not_yet("saving images")),
     ("POST", "/images/{name...}/push", _not_yet("pushing images")),
     ("POST", "/commit", _not_yet("committing containers")),
     ("POST", "/build", _not_yet("building images")),
