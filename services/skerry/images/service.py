@@ -9,7 +9,7 @@ from skerry.api.images.v1 import images_pb2 as pb
 from skerry.api.images.v1.images_pb2_grpc import ImagesServiceServicer
 from skerry.core.errors import Failed, InvalidArgument, SkerryError
 from skerry.core.journal import Journal
-from skerry.images import library
+from skerry.images import library, removing
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog, Entry
 from skerry.images.collector import Collector
@@ -19,6 +19,7 @@ from skerry.images.pull import Pulls
 from skerry.images.reference import is_digest
 from skerry.images.save_calls import SaveCalls
 from skerry.images.streams import drained
+from skerry.images.usage_calls import UsageCalls
 
 NAME = "skerry.api.images.v1.ImagesService"
 _CHUNK = 256 << 10
@@ -27,7 +28,7 @@ _MAX_HOLDER = 1000
 T = TypeVar("T")
 
 
-class ImagesService(SaveCalls, ImagesServiceServicer):
+class ImagesService(SaveCalls, UsageCalls, ImagesServiceServicer):
     """One image store."""
 
     def __init__(
@@ -65,12 +66,12 @@ class ImagesService(SaveCalls, ImagesServiceServicer):
         return pb.TagResponse()
 
     async def Remove(self, request: pb.RemoveRequest, context: Any) -> pb.RemoveResponse:
-        removals = await library.remove(self._catalog, request)
+        removals = await removing.remove(self._catalog, request)
         self._collector.soon()
         return pb.RemoveResponse(removals=removals)
 
     async def Prune(self, request: pb.PruneRequest, context: Any) -> pb.PruneResponse:
-        removals, logical = await library.prune(self._catalog, request)
+        removals, logical = await removing.prune(self._catalog, request)
         # While something is taken in the sweep waits for its end: then what will be free is told.
         freed = await self._collector.collect()
         reclaimed = logical if freed is None else freed

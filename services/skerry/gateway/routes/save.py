@@ -6,40 +6,17 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import grpc.aio
-import msgspec
 from aiohttp import web
 
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.core.errors import InvalidArgument, NotFound
+from skerry.core.errors import NotFound
 from skerry.core.rpc.channel import call_again, translated
+from skerry.gateway import platforms
 from skerry.gateway.call import COMMON_HEADERS, Call, Route
 from skerry.gateway.sending import Sender, sending
-from skerry.gateway.versions import PLATFORM_OF_ARCHIVES
 
 # Pieces that are looked at before the answer begins.
 _EARLY = 8
-
-
-class _Platform(msgspec.Struct):
-    os: str = ""
-    architecture: str = ""
-    variant: str = ""
-
-
-def platform(call: Call) -> str:
-    """Returns ?platform= of save, load and history, a JSON object, as "os/arch[/variant]"; empty when not given. Raises InvalidArgument."""
-    texts = call.request.query.getall("platform", []) if call.version >= PLATFORM_OF_ARCHIVES else []
-    if len(texts) > 1:
-        raise InvalidArgument("multiple platform parameters are not supported")
-    if not texts or not texts[0]:
-        return ""
-    try:
-        one = msgspec.json.decode(texts[0], type=_Platform)
-    except msgspec.DecodeError as error:
-        raise InvalidArgument(f"failed to parse platform: {error}") from None
-    if not (one.os and one.architecture):
-        raise InvalidArgument("both OS and Architecture must be provided")
-    return "/".join(part for part in (one.os, one.architecture, one.variant) if part)
 
 
 async def save_many(call: Call) -> web.StreamResponse:
@@ -54,7 +31,7 @@ async def save_one(call: Call) -> web.StreamResponse:
 
 async def _save(call: Call, names: list[str]) -> web.StreamResponse:
     await call_again(lambda: call.peers.images.Info(pb.InfoRequest()), what="the image store")
-    request = pb.SaveRequest(images=names, boot_id=_boot_id(), platform=platform(call))
+    request = pb.SaveRequest(images=names, boot_id=_boot_id(), platform=platforms.parameter(call))
     try:
         return await _answer(call, request)
     except NotFound as error:
