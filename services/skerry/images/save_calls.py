@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Any
 
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import InvalidArgument, NotFound
-from skerry.core.journal import Journal
+from skerry.core.journal import EventJournal
 from skerry.images import config as configs
 from skerry.images import library
 from skerry.images.archive.save import Blob, Chosen, pieces, size_of
@@ -24,7 +25,7 @@ class SaveCalls:
     """The image store's part that writes archives."""
 
     _catalog: Catalog
-    _journal: Journal
+    _journal: EventJournal
     _blobs: Blobs
     _collector: Collector
     _boot_id: str
@@ -35,7 +36,7 @@ class SaveCalls:
             raise InvalidArgument(f"more than {_MAX_NAMES} images")
         chosen = await choose(self._catalog, request)
         while True:
-            with self._collector.keeping(_digests(chosen)):
+            async with self._collector.keeping(_digests(chosen)):
                 # What was swept before we kept it is no longer in the catalog: seen now, or there until we are done.
                 now = await choose(self._catalog, request)
                 if _digests(now) == _digests(chosen):
@@ -56,22 +57,19 @@ class SaveCalls:
             if not isinstance(piece, Blob):
                 for start in range(0, len(piece), _CHUNK):
                     yield pb.SaveResponse(chunk=piece[start : start + _CHUNK])
-            elif same_machine:
-                yield pb.SaveResponse(file=pb.FilePiece(path=paths[piece.digest], size=piece.size))
+            elif same_machine and (path := paths[piece.digest]) is not None:
+                yield pb.SaveResponse(file=pb.FilePiece(path=path, size=piece.size))
             else:
-                async for data in _content(paths[piece.digest]):
+                async for data in self._content(piece.digest):
                     yield pb.SaveResponse(chunk=data)
         if same_machine:
             await self._stopping.wait()  # the caller ends the call when it has read the files
 
-
-async def _content(path: str) -> AsyncIterator[bytes]:
-    file = await asyncio.to_thread(open, path, "rb", buffering=0)
-    try:
-        while data := await asyncio.to_thread(file.read, _CHUNK):
-            yield data
-    finally:
-        file.close()
+    async def _content(self, digest: str) -> AsyncIterator[bytes]:
+        with ExitStack() as stack:
+            file = await asyncio.to_thread(stack.enter_context, self._blobs.open(digest))
+            while data := await asyncio.to_thread(file.read, _CHUNK):
+                yield data
 
 
 def _digests(chosen: list[Chosen]) -> set[str]:
