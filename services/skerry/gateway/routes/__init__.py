@@ -13,6 +13,7 @@ from skerry.gateway.routes import (
     logs,
     networks,
     registries,
+    save,
     system,
     transfer,
     wait,
@@ -32,5 +33,6 @@ ALL: list[Route] = [
     *transfer.ROUTES,
     *registries.ROUTES,
     *images.ROUTES,
+    *save.ROUTES,
     *networks.ROUTES,
 ]
