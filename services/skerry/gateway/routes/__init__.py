@@ -1,7 +1,7 @@
 """Docker's endpoints, one file per noun; ALL is what the router knows."""
 
 from skerry.gateway.call import Route
-from skerry.gateway.routes import attach, containers, events, execs, images, listing, logs, networks, system, transfer, wait
+from skerry.gateway.routes import attach, containers, events, execs, images, listing, logs, networks, registries, system, transfer, wait
 
 ALL: list[Route] = [
     *system.ROUTES,
@@ -13,6 +13,7 @@ ALL: list[Route] = [
     *logs.ROUTES,
     *execs.ROUTES,
     *transfer.ROUTES,
+    *registries.ROUTES,
     *images.ROUTES,
     *networks.ROUTES,
 ]

@@ -13,6 +13,7 @@ from skerry.core.journal import SCHEMA as JOURNAL
 from skerry.core.journal import Journal, append
 from skerry.core.sqlite import Database, open_database
 from skerry.images.catalog import Entry, ImageRecord, Names
+from skerry.images.catalog.sqlite_pushes import PUSHES, SqlitePushes, kept_forms
 
 # image(id, body = ImageRecord as msgpack) <- name(name, image, is_digest, time) and lease(image, holder)
 _MIGRATIONS = [
@@ -41,14 +42,15 @@ CREATE TABLE document (
   PRIMARY KEY (image, digest)
 ) STRICT;
 """,
+    PUSHES,
 ]
 
 
-class SqliteCatalog:
+class SqliteCatalog(SqlitePushes):
     """Catalog over a Database. Made by `open_catalog`."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database)
         self.journal = Journal(database)
 
     async def add(
@@ -151,14 +153,27 @@ class SqliteCatalog:
     async def blobs_in_use(self) -> set[str]:
         def work(db: sqlite3.Connection) -> set[str]:
             found = {digest for (digest,) in db.execute("SELECT digest FROM document")}
+            forms = kept_forms(db)
             for (body,) in db.execute("SELECT body FROM image"):
                 for layer in msgspec.msgpack.decode(body, type=ImageRecord).layers:
-                    found |= {layer.diff_id, layer.compressed}
+                    found |= {layer.diff_id, layer.compressed, *forms.get(layer.diff_id, ())}
             # Stores written before documents were recorded: the digests in names.
             found |= {name.partition("@")[2] for (name,) in db.execute("SELECT name FROM name WHERE is_digest")}
             return found - {""}
 
         return await self._database.read(work)
+
+    async def pushed(self, image_id: str, name: str, document: str, events: list[events_pb2.Event]) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            for event in events:
+                append(db, event)
+            if db.execute("SELECT 1 FROM image WHERE id = ?", (image_id,)).fetchone() is None:
+                return
+            _point(db, name, image_id, is_digest=True)
+            db.execute("INSERT INTO document VALUES (?, ?) ON CONFLICT DO NOTHING", (document, image_id))
+
+        await self._database.transact(work)
+        self._tell(events)
 
     def _tell(self, events: list[events_pb2.Event]) -> None:
         for event in events:
