@@ -49,7 +49,7 @@ def gzip_form(blobs: Blobs, diff_id: str, stop: threading.Event) -> tuple[str, i
     """Compresses a layer into the blob store; returns digest and size. Blocks. Raises NotFound; Failed when it is damaged."""
     squeeze = isal_zlib.compressobj(level=_LEVEL, wbits=_GZIP_WINDOW)
     check = hashlib.sha256()
-    with open(blobs.path(diff_id), "rb", buffering=0) as source, blobs.writer() as out:
+    with blobs.open(diff_id) as source, blobs.writer() as out:
         while data := source.read(CHUNK):
             if stop.is_set():
                 raise Failed("compressing was given up")
@@ -65,5 +65,5 @@ def is_gzip(blobs: Blobs, digest: str) -> bool:
     """Tells whether a blob is here and gzip. Blocks."""
     if not blobs.has(digest):
         return False
-    with open(blobs.path(digest), "rb") as file:
+    with blobs.open(digest) as file:
         return file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
