@@ -20,6 +20,7 @@ from skerry.images.collector import Collector
 from skerry.images.compress import Compressing
 from skerry.images.describe import Describing
 from skerry.images.fetches import Fetches
+from skerry.images.ingest import Ingest
 from skerry.images.intake import Intake, Limits
 from skerry.images.layers import RATIO
 from skerry.images.pull import Pulls
@@ -57,6 +58,9 @@ class Settings(Common, frozen=True, kw_only=True):
     max_layer_bytes: Annotated[int, msgspec.Meta(ge=1)] = 64 << 30
     # Plain bytes that each compressed byte of a layer may stand for, once it is larger than 64 MiB.
     max_layer_ratio: Annotated[float, msgspec.Meta(ge=1)] = RATIO
+    # Seconds for which an interrupted download is kept to be gone on with, and bytes that all of them may take.
+    partial_age: Annotated[float, msgspec.Meta(ge=0)] = 7 * 86400.0
+    partial_bytes: Annotated[int, msgspec.Meta(ge=0)] = 10 << 30
     # Seconds without a byte after which an upload is given up.
     upload_idle: Annotated[float, msgspec.Meta(gt=0)] = 600.0
 
@@ -77,20 +81,22 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         Tasks() as tasks,
     ):
         blobs = await asyncio.to_thread(FileBlobs, folder)
-        collector = Collector(catalog, blobs, tasks)
+        ingest = Ingest(os.path.join(folder, "ingest"), max_age=settings.partial_age, max_bytes=settings.partial_bytes)
+        collector = Collector(catalog, blobs, tasks, claimed=ingest.claimed)
         collector.soon()  # what an interrupted pull or load left
         storing = Storing(catalog, blobs)
         fetches = Fetches(
             blobs,
             streams,
             tasks,
+            ingest,
             parallel=settings.parallel_layers,
             keep_compressed=keep,
             layer_bytes=settings.max_layer_bytes,
             layer_ratio=settings.max_layer_ratio,
         )
         asked = reach.Registries(transport, settings.mirrors, settings.insecure_registries)
-        pulls = Pulls(asked, catalog, blobs, storing, fetches, collector)
+        pulls = Pulls(asked, catalog, blobs, storing, fetches, ingest, collector)
         intake = Intake(
             blobs, storing, streams, collector, Limits(settings.max_layer_bytes, settings.max_layer_ratio, keep, settings.upload_idle)
         )
@@ -102,6 +108,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, collector, registries, boot_id, stopping)
         servicer.checker = Checker(catalog, blobs, collector, layer_bytes=settings.max_layer_bytes)
         register = [lambda server: add_ImagesServiceServicer_to_server(servicer, server)]
+        _ = tasks.spawn(ingest.tidying(), "tidy interrupted downloads")
         async with endpoint(settings, "images", register, [NAME], stopping) as address:
             yield address
 

@@ -85,6 +85,8 @@ class ImagesService(RegistryCalls, CheckCalls, ImagesServiceServicer):
             if isinstance(step, list):
                 for entry in step:
                     yield pb.PullResponse(image=library.to_proto(entry))
+            elif isinstance(step, pb.Layer):
+                yield pb.PullResponse(layer=step)
             else:
                 yield pb.PullResponse(progress=step)
 
