@@ -17,6 +17,7 @@ from skerry.images.blobs.files import FileBlobs, exclusively
 from skerry.images.catalog.sqlite import open_catalog
 from skerry.images.check import Checker
 from skerry.images.collector import Collector
+from skerry.images.commit import Commits
 from skerry.images.compress import Compressing
 from skerry.images.describe import Describing
 from skerry.images.fetches import Fetches
@@ -97,16 +98,16 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         )
         asked = reach.Registries(transport, settings.mirrors, settings.insecure_registries)
         pulls = Pulls(asked, catalog, blobs, storing, fetches, ingest, collector)
-        intake = Intake(
-            blobs, storing, streams, collector, Limits(settings.max_layer_bytes, settings.max_layer_ratio, keep, settings.upload_idle)
-        )
+        limits = Limits(settings.max_layer_bytes, settings.max_layer_ratio, keep, settings.upload_idle)
+        intake = Intake(blobs, storing, streams, collector, limits)
+        commits = Commits(catalog, blobs, streams, collector, limits)
+        servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, commits, collector, boot_id, stopping)
+        servicer.checker = Checker(catalog, blobs, collector, layer_bytes=settings.max_layer_bytes)
         compressing = Compressing(catalog, blobs, streams, keep=settings.keep_compressed != "never")
         uploads = LayerPush(catalog, blobs, streams, compressing, parallel=settings.parallel_uploads)
-        registries = Registries(
+        servicer.registries = Registries(
             Pushes(asked, catalog, blobs, uploads, collector), Searches(asked, settings.search_index), Logins(asked), Describing(asked)
         )
-        servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, collector, registries, boot_id, stopping)
-        servicer.checker = Checker(catalog, blobs, collector, layer_bytes=settings.max_layer_bytes)
         register = [lambda server: add_ImagesServiceServicer_to_server(servicer, server)]
         _ = tasks.spawn(ingest.tidying(), "tidy interrupted downloads")
         async with endpoint(settings, "images", register, [NAME], stopping) as address:

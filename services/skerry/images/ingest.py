@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 
 from skerry.core.errors import Failed
 from skerry.core.files import write_atomic
-from skerry.images.turns import Turns
+from skerry.images.singly import Singly
 
 _log = logging.getLogger(__name__)
 _PART = ".part"
@@ -92,7 +92,7 @@ class Ingest:
         self._folder = folder
         self._max_age = max_age
         self._max_bytes = max_bytes
-        self._turns = Turns()
+        self._turns = Singly()
         self._held: set[str] = set()
         os.makedirs(folder, mode=0o700, exist_ok=True)
 

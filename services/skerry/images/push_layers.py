@@ -16,8 +16,8 @@ from skerry.images.catalog import Form, LayerRecord, PushRecords
 from skerry.images.compress import Compressing, is_gzip
 from skerry.images.fetches import Tell
 from skerry.images.registry.upload import Target
+from skerry.images.singly import Singly
 from skerry.images.streams import Streams
-from skerry.images.turns import Turns
 
 _PIECE = 1 << 20
 _PROGRESS_SECONDS = 0.1
@@ -39,7 +39,7 @@ class LayerPush:
         self._streams = streams
         self._compressing = compressing
         self._slots = asyncio.Semaphore(parallel)
-        self._turns = Turns()
+        self._turns = Singly()
 
     async def settle(self, target: Target, layer: LayerRecord, tell: Tell) -> Form:
         """Makes a layer exist in the repository, in whatever gzip form; returns that. Raises as Target.blob and Compressing.form."""

@@ -26,22 +26,21 @@ class Registries(msgspec.Struct, frozen=True):
 class RegistryCalls(ImagesServiceServicer):
     """Push, Search, Login, Describe."""
 
-    def __init__(self, registries: Registries) -> None:
-        self._registries = registries
+    registries: Registries
 
     async def Push(self, request: pb.PushRequest, context: Any) -> AsyncIterator[pb.PushResponse]:
-        async for step in with_progress(lambda tell: self._registries.pushes.push(request, tell)):
+        async for step in with_progress(lambda tell: self.registries.pushes.push(request, tell)):
             if isinstance(step, pb.Pushed):
                 yield pb.PushResponse(pushed=step)
             elif step is not None:
                 yield pb.PushResponse(progress=step)
 
     async def Search(self, request: pb.SearchRequest, context: Any) -> pb.SearchResponse:
-        return pb.SearchResponse(results=await plainly(self._registries.searches.search(request)))
+        return pb.SearchResponse(results=await plainly(self.registries.searches.search(request)))
 
     async def Login(self, request: pb.LoginRequest, context: Any) -> pb.LoginResponse:
-        token = await plainly(self._registries.logins.login(request.auth))
+        token = await plainly(self.registries.logins.login(request.auth))
         return pb.LoginResponse(status="Login Succeeded", identity_token=token)
 
     async def Describe(self, request: pb.DescribeRequest, context: Any) -> pb.DescribeResponse:
-        return await plainly(self._registries.describing.describe(request))
+        return await plainly(self.registries.describing.describe(request))

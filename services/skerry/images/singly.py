@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
 
-class Turns:
+class Singly:
     """Locks that exist as long as somebody has or wants them."""
 
     def __init__(self) -> None:
