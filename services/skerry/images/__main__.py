@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal
 
-import aiohttp
 import msgspec
 
 from skerry.api.images.v1.images_pb2_grpc import add_ImagesServiceServicer_to_server
@@ -22,13 +21,15 @@ from skerry.images.commit import Commits
 from skerry.images.compress import Compressing
 from skerry.images.describe import Describing
 from skerry.images.fetches import Fetches
+from skerry.images.ingest import Ingest
 from skerry.images.intake import Intake, Limits
 from skerry.images.layers import RATIO
-from skerry.images.pull import Pulls, Sources
+from skerry.images.pull import Pulls
 from skerry.images.push import Pushes
 from skerry.images.push_layers import LayerPush
 from skerry.images.registry import reach
 from skerry.images.registry.login import Logins
+from skerry.images.registry.transport import open_transport
 from skerry.images.registry_calls import Registries
 from skerry.images.search import Searches
 from skerry.images.service import NAME, ImagesService
@@ -41,8 +42,11 @@ class Settings(Common, frozen=True, kw_only=True):
 
     # Asked before docker.io, in order.
     mirrors: list[str] = []
-    # Registries (HOST or HOST:PORT) that may be asked by http. The loopback range always may.
+    # Registries (HOST, HOST:PORT or a CIDR of addresses) that need no good certificate and may be asked by http when https fails. The
+    # loopback range always may.
     insecure_registries: list[str] = []
+    # HOST[:PORT]/*.crt in it are authorities, *.cert with *.key who we are: Docker's layout.
+    certificates: str = "/etc/docker/certs.d"
     # Layers fetched at once.
     parallel_layers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 3
     # Whether the compressed form a layer came in is kept, so that a push keeps its digest. pushed: only once it was pushed.
@@ -55,6 +59,9 @@ class Settings(Common, frozen=True, kw_only=True):
     max_layer_bytes: Annotated[int, msgspec.Meta(ge=1)] = 64 << 30
     # Plain bytes that each compressed byte of a layer may stand for, once it is larger than 64 MiB.
     max_layer_ratio: Annotated[float, msgspec.Meta(ge=1)] = RATIO
+    # Seconds for which an interrupted download is kept to be gone on with, and bytes that all of them may take.
+    partial_age: Annotated[float, msgspec.Meta(ge=0)] = 7 * 86400.0
+    partial_bytes: Annotated[int, msgspec.Meta(ge=0)] = 10 << 30
     # Seconds without a byte after which an upload is given up.
     upload_idle: Annotated[float, msgspec.Meta(gt=0)] = 600.0
 
@@ -70,26 +77,27 @@ async def service(settings: Settings) -> AsyncIterator[str]:
     async with (
         exclusively(folder),
         open_catalog(os.path.join(folder, "catalog.db")) as catalog,
-        # No cookies: what one registry sets is nobody else's business, nor the next user's.
-        aiohttp.ClientSession(trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as session,
+        open_transport(settings.certificates) as transport,
         open_streams() as streams,
         Tasks() as tasks,
     ):
         blobs = await asyncio.to_thread(FileBlobs, folder)
-        collector = Collector(catalog, blobs, tasks)
+        ingest = Ingest(os.path.join(folder, "ingest"), max_age=settings.partial_age, max_bytes=settings.partial_bytes)
+        collector = Collector(catalog, blobs, tasks, claimed=ingest.claimed)
         collector.soon()  # what an interrupted pull or load left
         storing = Storing(catalog, blobs)
         fetches = Fetches(
             blobs,
             streams,
             tasks,
+            ingest,
             parallel=settings.parallel_layers,
             keep_compressed=keep,
             layer_bytes=settings.max_layer_bytes,
             layer_ratio=settings.max_layer_ratio,
         )
-        sources = Sources(settings.mirrors, settings.insecure_registries)
-        pulls = Pulls(session, sources, catalog, blobs, storing, fetches, collector)
+        asked = reach.Registries(transport, settings.mirrors, settings.insecure_registries)
+        pulls = Pulls(asked, catalog, blobs, storing, fetches, ingest, collector)
         limits = Limits(settings.max_layer_bytes, settings.max_layer_ratio, keep, settings.upload_idle)
         intake = Intake(blobs, storing, streams, collector, limits)
         commits = Commits(catalog, blobs, streams, collector, limits)
@@ -97,11 +105,11 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         servicer.checker = Checker(catalog, blobs, collector, layer_bytes=settings.max_layer_bytes)
         compressing = Compressing(catalog, blobs, streams, keep=settings.keep_compressed != "never")
         uploads = LayerPush(catalog, blobs, streams, compressing, parallel=settings.parallel_uploads)
-        direct = reach.Registries(session, settings.insecure_registries)
         servicer.registries = Registries(
-            Pushes(direct, catalog, blobs, uploads, collector), Searches(direct, settings.search_index), Logins(direct), Describing(direct)
+            Pushes(asked, catalog, blobs, uploads, collector), Searches(asked, settings.search_index), Logins(asked), Describing(asked)
         )
         register = [lambda server: add_ImagesServiceServicer_to_server(servicer, server)]
+        _ = tasks.spawn(ingest.tidying(), "tidy interrupted downloads")
         async with endpoint(settings, "images", register, [NAME], stopping) as address:
             yield address
 
