@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 from skerry.api.events.v1 import events_pb2
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import Failed, InvalidArgument, SkerryError
-from skerry.core.journal import Journal
+from skerry.core.journal import EventJournal
 from skerry.images import library
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog, Entry
+from skerry.images.check_calls import CheckCalls
 from skerry.images.collector import Collector
 from skerry.images.commit import Commits
 from skerry.images.commit_calls import CommitCalls
@@ -24,16 +25,17 @@ NAME = "skerry.api.images.v1.ImagesService"
 _CHUNK = 256 << 10
 _PENDING = 1000
 _MAX_HOLDER = 1000
+_MAX_ASKED = 10_000
 T = TypeVar("T")
 
 
-class ImagesService(CommitCalls):
+class ImagesService(CheckCalls, CommitCalls):
     """One image store."""
 
     def __init__(
         self,
         catalog: Catalog,
-        journal: Journal,
+        journal: EventJournal,
         blobs: Blobs,
         pulls: Pulls,
         intake: Intake,
@@ -135,16 +137,26 @@ class ImagesService(CommitCalls):
         path = await asyncio.to_thread(self._blobs.path, request.diff_id)
         if request.offset > await asyncio.to_thread(self._blobs.size, request.diff_id):
             raise InvalidArgument(f"offset {request.offset} is behind the end of layer {request.diff_id}")
-        if request.boot_id and request.boot_id == self._boot_id:
+        if path and request.boot_id and request.boot_id == self._boot_id:
             yield pb.FetchLayerResponse(path=path)
             return
-        file = await asyncio.to_thread(open, path, "rb")
+        link = await asyncio.to_thread(self._blobs.link, request.diff_id) if request.accepts else None
+        if link is not None and link.compression in ("", *request.accepts):
+            yield pb.FetchLayerResponse(link=pb.LayerLink(url=link.url, compression=link.compression, size=link.size))
+            return
+        opened = self._blobs.open(request.diff_id, request.offset)
+        reader = await asyncio.to_thread(opened.__enter__)
         try:
-            await asyncio.to_thread(file.seek, request.offset)
-            while data := await asyncio.to_thread(file.read, _CHUNK):
+            while data := await asyncio.to_thread(reader.read, _CHUNK):
                 yield pb.FetchLayerResponse(chunk=data)
         finally:
-            file.close()
+            await asyncio.to_thread(opened.__exit__, None, None, None)
+
+    async def UsedLayers(self, request: pb.UsedLayersRequest, context: Any) -> pb.UsedLayersResponse:
+        if len(request.diff_ids) > _MAX_ASKED:
+            raise InvalidArgument(f"more than {_MAX_ASKED} layers asked for")
+        used = await self._catalog.blobs_in_use()
+        return pb.UsedLayersResponse(diff_ids=[one for one in request.diff_ids if one in used])
 
     async def Subscribe(self, request: pb.SubscribeRequest, context: Any) -> AsyncIterator[pb.SubscribeResponse]:
         async for item in self._journal.subscribe(request.subscription, self._stopping):

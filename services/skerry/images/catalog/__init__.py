@@ -102,3 +102,22 @@ class Catalog(Protocol):
 
     async def blobs_in_use(self) -> set[str]:
         """Returns the digests of all layers, kept ones too, their compressed forms, and documents of the images."""
+
+
+class Turns(Protocol):
+    """How services over one catalog keep a sweep of blobs and what takes blobs in apart. A turn that is not renewed ends by itself."""
+
+    async def begin_intake(self, name: str, seconds: float) -> bool:
+        """Holds sweeps off. False, and nothing is held, when somebody sweeps."""
+
+    async def renew_intake(self, name: str, seconds: float) -> bool:
+        """Goes on holding sweeps off. False when the turn had ended by itself."""
+
+    async def end_intake(self, name: str) -> None:
+        """Gives the turn back. Idempotent."""
+
+    async def begin_sweep(self, name: str, seconds: float) -> bool:
+        """Holds intakes and sweeps of other names off, or goes on doing so. False when there are any."""
+
+    async def end_sweep(self, name: str) -> None:
+        """Gives the turn back. Idempotent."""
