@@ -54,9 +54,11 @@ async def commit_layer(container: Container, image_store: str, holder: str, *, p
         except BaseExceptionGroup as error:
             raise error.exceptions[0] from None
         await failpoints.reached("containers.commit.stored")
-        await layers.keep(fresh, storing.result(), indexing.result())
+        layer = storing.result()
+        await layers.keep(fresh, layer, indexing.result())
     await failpoints.reached("containers.commit.kept")
-    return storing.result()
+    _ = container.environment.tasks.spawn(layers.confirm(layer), f"confirm layer of {container.id[:12]}")
+    return layer
 
 
 def refuse_gone(container: Container, verb: str) -> None:

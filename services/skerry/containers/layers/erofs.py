@@ -59,7 +59,8 @@ def build(tar_path: str, index_path: str, limits: tar.Limits = tar.DEFAULT) -> S
         with open(index_path, "wb") as file:
             image.write(file.write, blocks)
             file.flush()
-            os.fdatasync(file.fileno())
+            if sync:
+                os.fdatasync(file.fileno())
     finally:
         os.close(fd)
     return Summary(tree.entries, tree.bytes)
