@@ -226,7 +226,7 @@ class Layers:
         lament = f"failed to register layer {diff_id}"
         if size <= _THREAD_LIMIT:
             try:
-                return await asyncio.to_thread(worker.prepare, self.form, f"{fresh}/tar", target, self._limits)
+                return await asyncio.to_thread(worker.prepare, self.form, f"{fresh}/tar", target, self._limits, sync=sync)
             except InvalidArgument as error:
                 raise InvalidArgument(f"{lament}: {error}") from None
             except OSError as error:
