@@ -26,7 +26,8 @@ _FEW = 400
 _SECONDS = 4 * 3600
 _READER_SECONDS = 10.0
 _READER_PAUSE = 0.002
-_COMMAND = (sys.executable, "-m", produce.__name__)
+# Neither site nor runpy: it starts in a third of the time.
+_COMMAND = (sys.executable, "-S", "-c", f"from {produce.__name__} import main; main()")
 # Beside the container's files while it is paused for a commit: a restarted service thaws it.
 _MARK = "commit.paused"
 
