@@ -8,23 +8,32 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Annotated
 
-from skerry.api.containers.v1 import containers_pb2, execs_pb2
+import msgspec
+
+from skerry.api.containers.v1 import containers_pb2, execs_pb2, volumes_pb2
 from skerry.api.containers.v1.containers_pb2_grpc import add_ContainersServiceServicer_to_server
 from skerry.api.containers.v1.execs_pb2_grpc import add_ExecsServiceServicer_to_server
+from skerry.api.containers.v1.volumes_pb2_grpc import add_VolumesServiceServicer_to_server
 from skerry.containers.environment import Environment, read_boot_id
 from skerry.containers.exec_service import ExecsService
 from skerry.containers.execs import Execs
 from skerry.containers.filters import compiled_filters
 from skerry.containers.host import host_facts
 from skerry.containers.layers.store import open_layers
+from skerry.containers.layers.tar import Limits
 from skerry.containers.monitors import Monitors, ensure_keeper, keeper_command
 from skerry.containers.node import Node
+from skerry.containers.outside import Outside
 from skerry.containers.reconcile import reconcile
 from skerry.containers.runtime import probe
 from skerry.containers.service import ContainersService
 from skerry.containers.shipper import Shipper
 from skerry.containers.store import MIGRATIONS, SqliteContainerStore
+from skerry.containers.volume_service import VolumesService
+from skerry.containers.volume_store import SqliteVolumeStore
+from skerry.containers.volumes import Volumes
 from skerry.core import lifecycle, linux, log
 from skerry.core.errors import Failed, SkerryError
 from skerry.core.journal import Journal
@@ -48,6 +57,9 @@ class Settings(Common, frozen=True, kw_only=True):
     runtime: str = ""
     # How layers are mounted: erofs or directories; empty: erofs where the kernel can.
     layers: str = ""
+    # What one layer may have, against tars made to hurt: entries, and names in a path.
+    max_layer_entries: Annotated[int, msgspec.Meta(ge=1, le=100_000_000)] = 1_000_000
+    max_layer_depth: Annotated[int, msgspec.Meta(ge=1, le=900)] = 256
     # Bytes that one container's spool may hold, usually and while its router is away.
     quota: int = 64 << 20
     away_quota: int = 1 << 30
@@ -58,18 +70,22 @@ class Settings(Common, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def service(settings: Settings) -> AsyncIterator[str]:
-    """Runs the service; yields its address. Containers go on when it ends."""
+async def service(settings: Settings, outside: Outside | None = None) -> AsyncIterator[str]:
+    """Runs the service; yields its address. Containers go on when it ends. outside: what enter_mount_namespace returned."""
     os.makedirs(f"{settings.root}/runtime", mode=0o711, exist_ok=True)
     os.makedirs(settings.run, mode=0o711, exist_ok=True)
     await ensure_keeper(settings.run)
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(f"{settings.root}/runtime/containers.db", MIGRATIONS))
-        layers = await stack.enter_async_context(open_layers(settings.root, settings.run, form=settings.layers, tls=tls_of(settings)))
+        limits = Limits(settings.max_layer_entries, settings.max_layer_depth)
+        layers = await stack.enter_async_context(
+            open_layers(settings.root, settings.run, form=settings.layers, tls=tls_of(settings), limits=limits)
+        )
         shipper = Shipper(tls=tls_of(settings), quota=settings.quota, away_quota=settings.away_quota, disk_share=settings.disk_share)
         await stack.enter_async_context(shipper)
         runtime = await probe(settings.run, settings.runtime)
+        journal = Journal(database)
         environment = Environment(
             root=settings.root,
             node=settings.node or socket.gethostname(),
@@ -79,13 +95,15 @@ async def service(settings: Settings) -> AsyncIterator[str]:
             image_store=settings.images or f"unix:{settings.run}/images.sock",
             router=settings.logs or f"unix:{settings.run}/logs.sock",
             host=host_facts(),
+            outside=outside or Outside(),
             runtime=runtime,
             filters=await compiled_filters(runtime),
             layers=layers,
             monitors=Monitors(f"{settings.run}/keeper.sock"),
             shipper=shipper,
             store=SqliteContainerStore(database),
-            journal=Journal(database),
+            volumes=Volumes(settings.root, SqliteVolumeStore(database), journal),
+            journal=journal,
             tasks=await stack.enter_async_context(Tasks()),
             stopping=stopping,
         )
@@ -95,10 +113,12 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         register = [
             partial(add_ContainersServiceServicer_to_server, ContainersService(node)),
             partial(add_ExecsServiceServicer_to_server, ExecsService(execs)),
+            partial(add_VolumesServiceServicer_to_server, VolumesService(environment.volumes)),
         ]
         names = [
             containers_pb2.DESCRIPTOR.services_by_name["ContainersService"].full_name,
             execs_pb2.DESCRIPTOR.services_by_name["ExecsService"].full_name,
+            volumes_pb2.DESCRIPTOR.services_by_name["VolumesService"].full_name,
         ]
         yield await stack.enter_async_context(endpoint(settings, "containers", register, names, stopping))
 
@@ -119,17 +139,22 @@ def start_keeper(run: str) -> None:
         time.sleep(0.02)
 
 
-def enter_mount_namespace(run: str) -> None:
-    """Enters the mount namespace that the keeper pinned, if it did. Only while the process has one thread. Raises OSError."""
+def enter_mount_namespace(run: str) -> Outside:
+    """Enters the mount namespace that the keeper pinned, if it did; returns the one it left.
+
+    Only while the process has one thread. Raises OSError.
+    """
     path = f"{run}/ns/mnt"
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return
+        return Outside()
     try:
+        root = os.open("/", os.O_PATH | os.O_CLOEXEC)
         linux.setns(fd, linux.CLONE_NEWNS)
     finally:
         os.close(fd)
+    return Outside(root)
 
 
 def main() -> None:
@@ -140,8 +165,8 @@ def main() -> None:
         start_keeper(settings.run)
     except SkerryError as error:
         raise SystemExit(f"error: {error}") from None
-    enter_mount_namespace(settings.run)
-    lifecycle.run(service(settings))
+    outside = enter_mount_namespace(settings.run)
+    lifecycle.run(service(settings, outside))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@ from skerry.containers.filters import CompiledFilters
 from skerry.containers.host import HostFacts
 from skerry.containers.layers.store import Layers
 from skerry.containers.monitors import Monitors
+from skerry.containers.outside import Outside
 from skerry.containers.runtime import Runtime
 from skerry.containers.shipper import Shipper
 from skerry.containers.store import ContainerStore
+from skerry.containers.volumes import Volumes
 from skerry.core.errors import SkerryError
 from skerry.core.journal import Journal
 from skerry.core.lifecycle import Tasks
@@ -31,12 +33,14 @@ class Environment:
     image_store: str
     router: str
     host: HostFacts
+    outside: Outside
     runtime: Runtime
     filters: CompiledFilters
     layers: Layers
     monitors: Monitors
     shipper: Shipper
     store: ContainerStore
+    volumes: Volumes
     journal: Journal
     tasks: Tasks
     stopping: asyncio.Event

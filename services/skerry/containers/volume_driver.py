@@ -92,9 +92,7 @@ def mount(path: str, options: Mapping[str, str]) -> None:
     except OSError as error:
         told = f", data: {options['o']}" if options.get("o") else ""
         reason = (error.strerror or "").lower()
-        raise Failed(
-            f"error while mounting volume '{path}': failed to mount local volume: mount {device}:{path}{told}: {reason}"
-        ) from None
+        raise Failed(f"error while mounting volume '{path}': failed to mount local volume: mount {device}:{path}{told}: {reason}") from None
 
 
 def _resolved(word: str) -> str:

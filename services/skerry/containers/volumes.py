@@ -83,7 +83,7 @@ class Volumes:
     async def create(
         self, name: str, driver: str = "", options: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None
     ) -> VolumeRecord:
-        """Makes a volume, an anonymous one without a name, unless it exists. Raises InvalidArgument, NotFound (driver), Conflict, Failed."""
+        """Makes a volume, an anonymous one without a name, unless it exists. Raises InvalidArgument, NotFound (driver), Failed."""
         anonymous = not name
         name = name or new_id()
         if not _NAME.match(name) or len(name) > _LONGEST:

@@ -9,13 +9,13 @@ import struct
 from collections.abc import Iterator
 from typing import Protocol
 
+import msgspec
+
 from skerry.core.errors import InvalidArgument
 
 BLOCK = 512
 # Limits: above anything that real images hold, below what hurts the host.
 MAX_EXTENDED = 1 << 20
-MAX_ENTRIES = 1_000_000
-MAX_DEPTH = 256
 MAX_NAME = 255
 MAX_PATH = 4095
 MAX_SEGMENTS = 1 << 16
@@ -24,6 +24,17 @@ _MAX_ID = (1 << 32) - 2
 _MAX_SIZE = 1 << 62
 _READ_AHEAD = 64 << 10
 _COPY = 1 << 20
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one layer may have; the operator may set others."""
+
+    entries: int = 1_000_000
+    # Names in a path.
+    depth: int = 256
+
+
+DEFAULT = Limits()
 
 REGULAR, HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _MODES = {
@@ -111,12 +122,12 @@ class FileSource:
             position, length, offset = position + written, length - written, offset + written
 
 
-def read(fd: int) -> Iterator[Entry]:
+def read(fd: int, limits: Limits = DEFAULT) -> Iterator[Entry]:
     """Yields the members of the tar in the file fd in order. Raises InvalidArgument for anything malformed or above the limits."""
-    return members(FileSource(fd), os.fstat(fd).st_size)
+    return members(FileSource(fd), os.fstat(fd).st_size, limits)
 
 
-def members(source: Source, size: int) -> Iterator[Entry]:
+def members(source: Source, size: int, limits: Limits = DEFAULT) -> Iterator[Entry]:
     """Like read, from any source. size is that of the tar, or more when it is not known: then a source notices the end by itself."""
     offset = entries = 0
     shared: dict[bytes, bytes] = {}
@@ -141,9 +152,11 @@ def members(source: Source, size: int) -> Iterator[Entry]:
             _extend(kind, body, shared, extended)
             continue
         entries += 1
-        if entries > MAX_ENTRIES:
-            raise InvalidArgument(f"tar: more than {MAX_ENTRIES} entries")
+        if entries > limits.entries:
+            raise InvalidArgument(f"tar: more than {limits.entries} entries")
         entry, offset = _member(source, block, offset, {**shared, **extended})
+        if entry.path.count(b"/") >= limits.depth:
+            raise InvalidArgument(f"tar: a path is deeper than {limits.depth}")
         if offset > size:
             raise InvalidArgument("tar: unexpected end")
         extended = {}
@@ -166,8 +179,8 @@ def clean(name: bytes) -> bytes:
             raise InvalidArgument(f"tar: a name is longer than {MAX_NAME} bytes")
         parts.append(part)
     result = b"/".join(parts)
-    if len(parts) > MAX_DEPTH or len(result) > MAX_PATH:
-        raise InvalidArgument(f"tar: a path is deeper than {MAX_DEPTH} or longer than {MAX_PATH} bytes")
+    if len(result) > MAX_PATH:
+        raise InvalidArgument(f"tar: a path is longer than {MAX_PATH} bytes")
     return result
 
 
