@@ -15,6 +15,7 @@ _FLAGS = {
     "ps": "-a -q -s -n -l -f --format --no-trunc",
     "inspect": "--format --type",
     "exec": "-i -t -d -e -w -u --env-file --detach-keys",
+    "cp": "-a -L -",
     "attach": "--no-stdin --sig-proxy --detach-keys",
     "pause": "",
     "unpause": "",

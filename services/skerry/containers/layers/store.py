@@ -167,7 +167,7 @@ class Layers:
 
     async def sizes(self, directory: str, layers: Sequence[images_pb2.Layer]) -> tuple[int, int]:
         """Returns bytes written by the container, and those plus its image's, as `ps -s` shows them."""
-        written = await asyncio.to_thread(_tree_size, f"{directory}/upper")
+        written = await asyncio.to_thread(tree_size, f"{directory}/upper")
         infos = [self._infos.get(_hex(layer.diff_id)) for layer in layers]
         return written, written + sum(info.bytes if info else layer.size for info, layer in zip(infos, layers, strict=True))
 
@@ -485,7 +485,7 @@ def _sweep(root: str) -> None:
             shutil.rmtree(f"{root}/{name}", ignore_errors=True)
 
 
-def _tree_size(directory: str) -> int:
+def tree_size(directory: str) -> int:
     """Sums the sizes of all files, each inode once."""
     total = 0
     seen: set[int] = set()
