@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from skerry.core.errors import Failed, NotFound
+from skerry.core.errors import Failed, InvalidArgument, NotFound
 from skerry.images.blobs import Blobs
 from skerry.images.blobs.files import FileBlobs
 
@@ -74,3 +74,25 @@ def test_a_large_blob_is_not_read_whole(make: Callable[[], Blobs]) -> None:
     put(blobs)
     with pytest.raises(Failed):
         blobs.read(DIGEST, 3)
+
+
+def test_a_blob_may_be_written_by_somebody_else(make: Callable[[], Blobs], tmp_path: Path) -> None:
+    blobs = make()
+    begun = blobs.by_path()
+    if begun is None:
+        return  # a store without files
+    with begun as writer:
+        Path(writer.path).write_bytes(DATA)
+        # As a node does: its own name for the same file.
+        (tmp_path / "own").hardlink_to(writer.path)
+        assert writer.take(100) == (DIGEST, len(DATA))
+    assert blobs.read(DIGEST, 100) == DATA
+    assert (tmp_path / "own").samefile(blobs.path(DIGEST) or "")
+    with blobs.by_path() or begun as writer:
+        Path(writer.path).write_bytes(DATA)
+        with pytest.raises(InvalidArgument):
+            writer.take(len(DATA) - 1)
+    with blobs.by_path() or begun as writer:
+        left = writer.path
+    assert not Path(left).exists()
+    assert list(blobs.all()) == [DIGEST]

@@ -117,3 +117,39 @@ async def test_a_removal_decided_from_an_older_state_does_nothing(catalog: Catal
     now = await catalog.get(A)
     assert not await catalog.remove(seen, ("d/x:1",), delete=True, events=[SAID])
     assert await catalog.get(A) == now
+
+
+LAYER = LayerRecord("sha256:" + "5" * 64, 10, "sha256:" + "6" * 64)
+
+
+async def test_a_layer_is_kept_for_its_holders(catalog: Catalog) -> None:
+    with pytest.raises(NotFound):
+        await catalog.layer(LAYER.diff_id)
+    for holder in ("node/1", "node/2", "node/1"):
+        await catalog.keep(LAYER, holder)
+    assert await catalog.layer(LAYER.diff_id) == LAYER
+    assert await catalog.blobs_in_use() == {LAYER.diff_id, LAYER.compressed}
+    assert await catalog.leases("node/", "") == [("", "node/1"), ("", "node/2")]
+    assert await catalog.leases("", A) == []
+    await catalog.release("node/1")
+    assert await catalog.layer(LAYER.diff_id) == LAYER
+    await catalog.release("node/2")
+    assert await catalog.blobs_in_use() == set()
+    with pytest.raises(NotFound):
+        await catalog.layer(LAYER.diff_id)
+
+
+async def test_a_layer_of_an_image_is_found_without_being_kept(catalog: Catalog) -> None:
+    await catalog.add(image(A), [], [], [], [])
+    assert await catalog.layer("sha256:" + "1" * 64) == image(A).layers[0]
+    with pytest.raises(NotFound):
+        await catalog.layer(LAYER.diff_id)
+
+
+async def test_an_image_may_come_with_a_lease(catalog: Catalog) -> None:
+    await catalog.keep(LAYER, "node/1")
+    await catalog.add(image(A, layer=LAYER.diff_id), ["x:1"], [], [], [], holder="node/1")
+    assert (await catalog.get(A)).holders == ("node/1",)
+    await catalog.release("node/1")
+    assert (await catalog.get(A)).holders == ()
+    assert LAYER.diff_id in await catalog.blobs_in_use()
