@@ -1,5 +1,6 @@
 """What a container changed: diff, commit and what becomes of it, export."""
 
+import contextlib
 import http.client
 import io
 import json
@@ -413,10 +414,12 @@ def test_export_to_a_slow_client_and_to_one_that_leaves(engine: Engine, name: st
     path = f"/{engine.api}/containers/{name}/export"
     whole = engine.request("GET", path)[1]
 
-    def begun() -> http.client.HTTPResponse:
-        connection = UnixConnection(engine.socket)
-        connection.request("GET", path)
-        return connection.getresponse()
+    @contextlib.contextmanager
+    def begun() -> Iterator[http.client.HTTPResponse]:
+        with contextlib.closing(UnixConnection(engine.socket)) as connection:
+            connection.request("GET", path)
+            with connection.getresponse() as response:
+                yield response
 
     with begun() as leaving:
         assert leaving.read(100_000) == whole[:100_000]
