@@ -177,8 +177,8 @@ async def test_layers_are_compressed_once_and_remembered_over_a_restart(shared: 
         await images.load(archive(LAYERS, [name]))
         before = set(images.files())
         _, (pushed,) = await push(images, name)
-        made = set(images.files()) - before
-        assert len(made) == 3, "two compressed layers and a manifest"
+        made = set(images.files()) - before - {pushed.digest[7:]}
+        assert len(made) == 2
     folder = tmp_path / "root/images/blobs/sha256"
     times = {one: (folder / one).stat().st_mtime_ns for one in made}
     async with store(shared.inside, tmp_path) as images:
