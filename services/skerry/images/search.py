@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import Failed, InvalidArgument, SkerryError
@@ -70,11 +71,12 @@ class Searches:
         )
 
     async def _ask(self, base: str, term: str, request: pb.SearchRequest) -> list[_Found]:
+        headers = {"X-Docker-Token": "true"}
         url = f"{base}/v1/search?{urlencode({'q': term, 'n': request.limit or _DEFAULT_RESULTS})}"
         user = request.auth
         auth = aiohttp.BasicAuth(user.username, user.password, "utf-8") if user.username and not user.identity_token else None
         try:
-            async with self._session.get(url, headers={"X-Docker-Token": "true"}, auth=auth, timeout=TIMEOUT) as response:
+            async with self._session.get(URL(url, encoded=True), headers=headers, auth=auth, timeout=TIMEOUT) as response:
                 if response.status != 200:
                     raise Failed(f"Unexpected status code {response.status}")
                 data = await bounded(response, _MAX_ANSWER)

@@ -278,9 +278,8 @@ class Repository:
         url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
         async with self._session.get(url, auth=auth, timeout=TIMEOUT) as response:
             if response.status in (401, 403):
-                raise Unauthorized(
-                    f'Get "{self._endpoint.base}/v2/": unauthorized: {await words_of(response, "incorrect username or password")}'
-                )
+                reason = await words_of(response, "unauthorized: incorrect username or password")
+                raise Unauthorized(f'Get "{self._endpoint.base}/v2/": {reason}')
             if response.status != 200:
                 raise Again(f"token server answered {response.status}", _retry_after(response))
             try:
