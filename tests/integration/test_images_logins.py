@@ -1,8 +1,6 @@
 """Registries with passwords and with tokens: pushing, mounting, logging in, asking for descriptors; and searching an index."""
 
-import json
 from collections.abc import AsyncIterator, Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +13,7 @@ from integration.images_fake import FakeRegistry, fake_registry
 from integration.images_registry import Store, store
 from integration.images_secured import Tokens, password_registry, serving, token_registry
 from integration.netns import Namespace, namespace
+from integration.search_index import Index
 from integration.test_images_push import push, refused, tar_of
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import Failed, Forbidden, InvalidArgument, NotFound, Unauthorized
@@ -189,35 +188,9 @@ async def test_an_upload_is_tried_again_unless_it_is_refused(images: Store, insi
         assert uploads.puts == 1
 
 
-class _Index(BaseHTTPRequestHandler):
-    """Stands in for the Hub's search API, which no test can reach: the documented fields of /v1/search."""
-
-    seen: list[tuple[str, str]] = []
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        self.seen.append((self.path, self.headers.get("Authorization", "")))
-        query = parse_qs(urlsplit(self.path).query)
-        rows = [
-            {"name": "busybox", "description": "Busybox base image.", "star_count": 3000, "is_official": True, "is_automated": False},
-            {"name": "me/busybox", "description": None, "star_count": 7, "is_official": False, "is_automated": True},
-            {"name": "you/busybox", "star_count": None, "is_official": False, "is_automated": False},
-        ]
-        status, document = 200, {"num_results": len(rows), "query": query.get("q", [""])[0], "results": rows}
-        if "broken" in query.get("q", []):
-            status = 500
-        body = b"{" if "garbage" in query.get("q", []) else json.dumps(document).encode()
-        self.send_response(404 if self.path.startswith("/v1/_ping") else status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
 async def test_an_index_is_searched_and_filtered(inside: Namespace, tmp_path: Path) -> None:
-    _Index.seen = []
-    with serving(inside, _Index) as address:
+    Index.seen = []
+    with serving(inside, Index) as address:
         async with store(inside, tmp_path, search_index=f"http://{address}/") as images:
             await images.images()
 
@@ -226,15 +199,15 @@ async def test_an_index_is_searched_and_filtered(inside: Namespace, tmp_path: Pa
                 return [one.name for one in answer.results]
 
             assert await found() == ["busybox", "me/busybox", "you/busybox"]
-            assert _Index.seen[-1][0] == "/v1/search?q=busybox&n=25"
+            assert Index.seen[-1][0] == "/v1/search?q=busybox&n=25"
             assert await found("library/busy box", limit=3, auth=USER) == ["busybox", "me/busybox", "you/busybox"]
-            assert _Index.seen[-1] == ("/v1/search?q=busy+box&n=3", "Basic dXNlcjpwYXNz")
+            assert Index.seen[-1] == ("/v1/search?q=busy+box&n=3", "Basic dXNlcjpwYXNz")
             assert await found(is_official=True) == ["busybox"]
             assert await found(is_official=False) == ["me/busybox", "you/busybox"]
             assert await found(is_automated=True) == ["me/busybox"]
             assert await found(stars=7) == ["busybox", "me/busybox"]
             assert await found(f"{address}/team/thing") == ["busybox", "me/busybox", "you/busybox"]
-            assert _Index.seen[-2:] == [("/v1/_ping", ""), ("/v1/search?q=team%2Fthing&n=25", "")]
+            assert Index.seen[-2:] == [("/v1/_ping", ""), ("/v1/search?q=team%2Fthing&n=25", "")]
             one = (await images.stub.Search(pb.SearchRequest(term="x"))).results[0]
             assert (one.description, one.star_count, one.is_official, one.is_automated) == ("Busybox base image.", 3000, True, False)
             for term, error in (
