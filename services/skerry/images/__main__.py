@@ -18,6 +18,7 @@ from skerry.images.blobs.files import FileBlobs, exclusively
 from skerry.images.catalog.sqlite import open_catalog
 from skerry.images.check import Checker
 from skerry.images.collector import Collector
+from skerry.images.commit import Commits
 from skerry.images.compress import Compressing
 from skerry.images.describe import Describing
 from skerry.images.fetches import Fetches
@@ -89,10 +90,10 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         )
         sources = Sources(settings.mirrors, settings.insecure_registries)
         pulls = Pulls(session, sources, catalog, blobs, storing, fetches, collector)
-        intake = Intake(
-            blobs, storing, streams, collector, Limits(settings.max_layer_bytes, settings.max_layer_ratio, keep, settings.upload_idle)
-        )
-        servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, collector, boot_id, stopping)
+        limits = Limits(settings.max_layer_bytes, settings.max_layer_ratio, keep, settings.upload_idle)
+        intake = Intake(blobs, storing, streams, collector, limits)
+        commits = Commits(catalog, blobs, streams, collector, limits)
+        servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, commits, collector, boot_id, stopping)
         servicer.checker = Checker(catalog, blobs, collector, layer_bytes=settings.max_layer_bytes)
         compressing = Compressing(catalog, blobs, streams, keep=settings.keep_compressed != "never")
         uploads = LayerPush(catalog, blobs, streams, compressing, parallel=settings.parallel_uploads)

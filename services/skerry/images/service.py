@@ -6,20 +6,23 @@ from typing import Any
 
 from skerry.api.events.v1 import events_pb2
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.api.images.v1.images_pb2_grpc import ImagesServiceServicer
 from skerry.core.errors import InvalidArgument, SkerryError
 from skerry.core.journal import EventJournal
-from skerry.images import library
+from skerry.images import library, removing
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog
 from skerry.images.check_calls import CheckCalls
 from skerry.images.collector import Collector
+from skerry.images.commit import Commits
+from skerry.images.commit_calls import CommitCalls
 from skerry.images.intake import Intake
 from skerry.images.pull import Pulls
 from skerry.images.reference import is_digest
 from skerry.images.registry_calls import RegistryCalls
+from skerry.images.save_calls import SaveCalls
 from skerry.images.steps import plainly, with_progress
 from skerry.images.streams import drained
+from skerry.images.usage_calls import UsageCalls
 
 NAME = "skerry.api.images.v1.ImagesService"
 _CHUNK = 256 << 10
@@ -27,7 +30,7 @@ _MAX_HOLDER = 1000
 _MAX_ASKED = 10_000
 
 
-class ImagesService(CheckCalls, RegistryCalls, ImagesServiceServicer):
+class ImagesService(SaveCalls, UsageCalls, CheckCalls, CommitCalls, RegistryCalls):
     """One image store."""
 
     def __init__(
@@ -37,6 +40,7 @@ class ImagesService(CheckCalls, RegistryCalls, ImagesServiceServicer):
         blobs: Blobs,
         pulls: Pulls,
         intake: Intake,
+        commits: Commits,
         collector: Collector,
         boot_id: str,
         stopping: asyncio.Event,
@@ -45,6 +49,7 @@ class ImagesService(CheckCalls, RegistryCalls, ImagesServiceServicer):
         self._journal = journal
         self._blobs = blobs
         self._intake = intake
+        self._commits = commits
         self._pulls = pulls
         self._collector = collector
         self._boot_id = boot_id
@@ -65,12 +70,12 @@ class ImagesService(CheckCalls, RegistryCalls, ImagesServiceServicer):
         return pb.TagResponse()
 
     async def Remove(self, request: pb.RemoveRequest, context: Any) -> pb.RemoveResponse:
-        removals = await library.remove(self._catalog, request)
+        removals = await removing.remove(self._catalog, request)
         self._collector.soon()
         return pb.RemoveResponse(removals=removals)
 
     async def Prune(self, request: pb.PruneRequest, context: Any) -> pb.PruneResponse:
-        removals, logical = await library.prune(self._catalog, request)
+        removals, logical = await removing.prune(self._catalog, request)
         # While something is taken in the sweep waits for its end: then what will be free is told.
         freed = await self._collector.collect()
         reclaimed = logical if freed is None else freed

@@ -183,9 +183,6 @@ def _not_yet(what: str) -> Handler:
 ROUTES: list[Route] = [
     ("POST", "/images/create", create),
     ("POST", "/images/load", load),
-    ("GET", "/images/get", _not_yet("saving images")),
-    ("GET", "/images/{name...}/get", _not_yet("saving images")),
-    ("POST", "/commit", _not_yet("committing containers")),
     ("POST", "/build", _not_yet("building images")),
     ("POST", "/build/prune", _not_yet("the build cache")),
 ]

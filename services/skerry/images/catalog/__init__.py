@@ -85,11 +85,18 @@ class Catalog(PushRecords, Protocol):
     """Names, images and leases."""
 
     async def add(
-        self, image: ImageRecord, names: list[str], digests: list[str], documents: list[str], events: list[events_pb2.Event]
+        self,
+        image: ImageRecord,
+        names: list[str],
+        digests: list[str],
+        documents: list[str],
+        events: list[events_pb2.Event],
+        *,
+        holder: str = "",
     ) -> None:
         """Stores an image (once per id) and points the names at it, away from any other image. All or nothing.
 
-        documents are digests of blobs (manifests, lists) that are kept as long as the image.
+        documents are digests of blobs (manifests, lists) that are kept as long as the image. holder gets a lease on it; empty: nobody.
         """
 
     async def get(self, image_id: str) -> Entry:
@@ -116,14 +123,20 @@ class Catalog(PushRecords, Protocol):
     async def acquire(self, image_id: str, holder: str) -> Entry:
         """Adds a lease. Idempotent. Raises NotFound."""
 
+    async def keep(self, layer: LayerRecord, holder: str) -> None:
+        """Keeps a layer, which no image need have, for a holder. Idempotent."""
+
+    async def layer(self, diff_id: str) -> LayerRecord:
+        """Returns a layer that is kept for somebody or that an image has. Raises NotFound."""
+
     async def release(self, holder: str) -> None:
-        """Drops all leases of a holder. Idempotent."""
+        """Drops all leases of a holder, and the layers kept for it. Idempotent."""
 
     async def leases(self, holder_prefix: str, image_id: str) -> list[tuple[str, str]]:
-        """Returns (image id, holder), both arguments narrowing when given."""
+        """Returns (image id, holder), both arguments narrowing when given. The image id of a kept layer is ""."""
 
     async def blobs_in_use(self) -> set[str]:
-        """Returns the digests of all layers, their compressed forms (kept ones of `remember` too), and documents of the images."""
+        """Returns the digests of all layers, kept ones too, their compressed forms (of `remember` too), and documents of the images."""
 
 
 class Turns(Protocol):
