@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal
 
-import aiohttp
 import msgspec
 
 from skerry.api.images.v1.images_pb2_grpc import add_ImagesServiceServicer_to_server
@@ -24,11 +23,12 @@ from skerry.images.describe import Describing
 from skerry.images.fetches import Fetches
 from skerry.images.intake import Intake, Limits
 from skerry.images.layers import RATIO
-from skerry.images.pull import Pulls, Sources
+from skerry.images.pull import Pulls
 from skerry.images.push import Pushes
 from skerry.images.push_layers import LayerPush
 from skerry.images.registry import reach
 from skerry.images.registry.login import Logins
+from skerry.images.registry.transport import open_transport
 from skerry.images.registry_calls import Registries
 from skerry.images.search import Searches
 from skerry.images.service import NAME, ImagesService
@@ -41,8 +41,11 @@ class Settings(Common, frozen=True, kw_only=True):
 
     # Asked before docker.io, in order.
     mirrors: list[str] = []
-    # Registries (HOST or HOST:PORT) that may be asked by http. The loopback range always may.
+    # Registries (HOST, HOST:PORT or a CIDR of addresses) that need no good certificate and may be asked by http when https fails. The
+    # loopback range always may.
     insecure_registries: list[str] = []
+    # HOST[:PORT]/*.crt in it are authorities, *.cert with *.key who we are: Docker's layout.
+    certificates: str = "/etc/docker/certs.d"
     # Layers fetched at once.
     parallel_layers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 3
     # Whether the compressed form a layer came in is kept, so that a push keeps its digest. pushed: only once it was pushed.
@@ -70,8 +73,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
     async with (
         exclusively(folder),
         open_catalog(os.path.join(folder, "catalog.db")) as catalog,
-        # No cookies: what one registry sets is nobody else's business, nor the next user's.
-        aiohttp.ClientSession(trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as session,
+        open_transport(settings.certificates) as transport,
         open_streams() as streams,
         Tasks() as tasks,
     ):
@@ -88,8 +90,8 @@ async def service(settings: Settings) -> AsyncIterator[str]:
             layer_bytes=settings.max_layer_bytes,
             layer_ratio=settings.max_layer_ratio,
         )
-        sources = Sources(settings.mirrors, settings.insecure_registries)
-        pulls = Pulls(session, sources, catalog, blobs, storing, fetches, collector)
+        asked = reach.Registries(transport, settings.mirrors, settings.insecure_registries)
+        pulls = Pulls(asked, catalog, blobs, storing, fetches, collector)
         limits = Limits(settings.max_layer_bytes, settings.max_layer_ratio, keep, settings.upload_idle)
         intake = Intake(blobs, storing, streams, collector, limits)
         commits = Commits(catalog, blobs, streams, collector, limits)
@@ -97,9 +99,8 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         servicer.checker = Checker(catalog, blobs, collector, layer_bytes=settings.max_layer_bytes)
         compressing = Compressing(catalog, blobs, streams, keep=settings.keep_compressed != "never")
         uploads = LayerPush(catalog, blobs, streams, compressing, parallel=settings.parallel_uploads)
-        direct = reach.Registries(session, settings.insecure_registries)
         servicer.registries = Registries(
-            Pushes(direct, catalog, blobs, uploads, collector), Searches(direct, settings.search_index), Logins(direct), Describing(direct)
+            Pushes(asked, catalog, blobs, uploads, collector), Searches(asked, settings.search_index), Logins(asked), Describing(asked)
         )
         register = [lambda server: add_ImagesServiceServicer_to_server(servicer, server)]
         async with endpoint(settings, "images", register, [NAME], stopping) as address:

@@ -11,7 +11,7 @@ from skerry.core.lifecycle import Tasks
 from skerry.images.blobs import Blobs
 from skerry.images.layers import Stored, take
 from skerry.images.manifest import Descriptor
-from skerry.images.registry.client import Repository
+from skerry.images.registry.repository import Repository
 from skerry.images.streams import Streams
 
 Tell = Callable[[pb.Progress], None]

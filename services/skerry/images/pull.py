@@ -1,9 +1,7 @@
 """Pulling images: which registry is asked, what is fetched, what the user is told, all or nothing."""
 
 import asyncio
-from collections.abc import Iterator
 
-import aiohttp
 import msgspec
 
 from skerry.api.images.v1 import images_pb2 as pb
@@ -18,15 +16,9 @@ from skerry.images.fetches import Fetches, Tell
 from skerry.images.layers import Stored
 from skerry.images.platforms import own_platform
 from skerry.images.reference import Reference, parse
-from skerry.images.registry.client import Credentials, Repository, endpoints
+from skerry.images.registry.reach import Registries
+from skerry.images.registry.repository import Repository
 from skerry.images.storing import Incoming, Storing
-
-
-class Sources(msgspec.Struct, frozen=True):
-    """Which registries are asked, and how."""
-
-    mirrors: list[str]
-    insecure: list[str]
 
 
 class _Manifests(msgspec.Struct):
@@ -42,16 +34,14 @@ class Pulls:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
-        sources: Sources,
+        registries: Registries,
         catalog: Catalog,
         blobs: Blobs,
         storing: Storing,
         fetches: Fetches,
         collector: Collector,
     ) -> None:
-        self._session = session
-        self._sources = sources
+        self._registries = registries
         self._catalog = catalog
         self._blobs = blobs
         self._storing = storing
@@ -66,8 +56,9 @@ class Pulls:
             reference = msgspec.structs.replace(reference, tag="")
         wanted = manifest.parse_platform(request.platform, own_platform())
         last: SkerryError = Failed(f"no registry for {reference.familiar}")
-        for repository in self._repositories(reference, request.auth):
+        async for repository in self._registries.repositories(reference, request.auth):
             try:
+                await repository.ping()
                 async with self._collector.taking():
                     if request.all_tags and not reference.digest:
                         return await self._all_tags(repository, reference, wanted, tell)
@@ -75,11 +66,6 @@ class Pulls:
             except SkerryError as error:
                 last = error  # a mirror may lack it, or lie: the registry itself decides
         raise last
-
-    def _repositories(self, reference: Reference, auth: pb.RegistryAuth) -> Iterator[Repository]:
-        user = Credentials(auth.username, auth.password, auth.identity_token, auth.registry_token)
-        for endpoint in endpoints(reference.domain, self._sources.mirrors, self._sources.insecure):
-            yield Repository(self._session, reference, endpoint, Credentials() if endpoint.mirror else user)
 
     async def _all_tags(self, repository: Repository, reference: Reference, wanted: manifest.Platform, tell: Tell) -> list[Entry]:
         tags = await repository.tags()

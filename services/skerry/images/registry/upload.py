@@ -8,7 +8,9 @@ from urllib.parse import quote, urljoin
 import aiohttp
 
 from skerry.core.errors import Failed, Forbidden, InvalidArgument, NotFound, SkerryError, Unauthorized
-from skerry.images.registry.client import TRANSIENT, Repository, words_of
+from skerry.images.registry.repository import Repository
+from skerry.images.registry.transport import TRANSIENT
+from skerry.images.registry.words import words_of
 
 # Seconds in which a registry must take something of a body.
 _STALL = 120.0
