@@ -124,11 +124,15 @@ async def test_tokens(images: Store, tokens: tuple[str, Tokens]) -> None:
     said = await login(images, address, ALICE)
     assert (said.status, said.identity_token) == ("Login Succeeded", "ecila")
     assert server.requests[-1]["account"] == ["alice"] and server.requests[-1]["client_id"] == ["docker"]
-    assert (await login(images, address, pb.RegistryAuth(username="alice", identity_token="ecila"))).status == "Login Succeeded"
+    refreshing = pb.RegistryAuth(username="alice", identity_token="ecila")
+    assert (await login(images, address, refreshing)).status == "Login Succeeded"
+    _, (again,) = await push(images, name, auth=refreshing)
+    assert again.digest == pushed.digest
+    assert server.requests[-1]["grant_type"] == ["refresh_token"]
     wrong = pb.RegistryAuth(username="alice", password="wrong")
     refusal = Unauthorized(f'Get "http://{address}/v2/": unauthorized: incorrect username or password')
     assert repr(await failing(login(images, address, wrong))) == repr(refusal)
-    assert repr(await refused(images, name, auth=wrong)) == repr(refusal)
+    assert repr(await refused(images, name, auth=wrong)) == repr(Unauthorized("unauthorized: incorrect username or password"))
 
 
 async def test_a_list_is_described_with_its_platforms(images: Store, inside: Namespace) -> None:

@@ -1,13 +1,14 @@
 """Pushing images: which tags of which image go where, and under which manifest."""
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import msgspec
 
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.core.errors import Failed, NotFound
+from skerry.core.errors import Failed, NotFound, Unauthorized
 from skerry.core.ids import short
 from skerry.images import library, manifest
 from skerry.images.blobs import Blobs
@@ -21,6 +22,7 @@ from skerry.images.registry.reach import Registries
 from skerry.images.registry.upload import Target
 
 T = TypeVar("T")
+_ASKED = re.compile(r'\A[A-Z][a-z]+ "[^"]*": ')
 TellPushed = Callable[[pb.Progress | pb.Pushed], None]
 
 
@@ -44,6 +46,13 @@ class Pushes:
 
     async def push(self, request: pb.PushRequest, tell: TellPushed) -> None:
         """Pushes a tag, or all tags of a repository. Raises InvalidArgument, NotFound, Unauthorized, Forbidden, Failed, Unavailable."""
+        try:
+            await self._push(request, tell)
+        except Unauthorized as error:
+            # As Docker: of a push the registry's own words are told, without what was asked.
+            raise Unauthorized(_ASKED.sub("", str(error))) from None
+
+    async def _push(self, request: pb.PushRequest, tell: TellPushed) -> None:
         reference = parse(request.reference)
         tell(pb.Progress(status=f"The push refers to repository [{reference.repository}]"))
         if reference.digest:
