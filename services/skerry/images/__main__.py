@@ -21,6 +21,7 @@ from skerry.images.commit import Commits
 from skerry.images.compress import Compressing
 from skerry.images.describe import Describing
 from skerry.images.fetches import Fetches
+from skerry.images.ingest import Ingest
 from skerry.images.intake import Intake, Limits
 from skerry.images.layers import RATIO
 from skerry.images.pull import Pulls
@@ -58,6 +59,9 @@ class Settings(Common, frozen=True, kw_only=True):
     max_layer_bytes: Annotated[int, msgspec.Meta(ge=1)] = 64 << 30
     # Plain bytes that each compressed byte of a layer may stand for, once it is larger than 64 MiB.
     max_layer_ratio: Annotated[float, msgspec.Meta(ge=1)] = RATIO
+    # Seconds for which an interrupted download is kept to be gone on with, and bytes that all of them may take.
+    partial_age: Annotated[float, msgspec.Meta(ge=0)] = 7 * 86400.0
+    partial_bytes: Annotated[int, msgspec.Meta(ge=0)] = 10 << 30
     # Seconds without a byte after which an upload is given up.
     upload_idle: Annotated[float, msgspec.Meta(gt=0)] = 600.0
 
@@ -78,31 +82,34 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         Tasks() as tasks,
     ):
         blobs = await asyncio.to_thread(FileBlobs, folder)
-        collector = Collector(catalog, blobs, tasks)
+        ingest = Ingest(os.path.join(folder, "ingest"), max_age=settings.partial_age, max_bytes=settings.partial_bytes)
+        collector = Collector(catalog, blobs, tasks, claimed=ingest.claimed)
         collector.soon()  # what an interrupted pull or load left
         storing = Storing(catalog, blobs)
         fetches = Fetches(
             blobs,
             streams,
             tasks,
+            ingest,
             parallel=settings.parallel_layers,
             keep_compressed=keep,
             layer_bytes=settings.max_layer_bytes,
             layer_ratio=settings.max_layer_ratio,
         )
         asked = reach.Registries(transport, settings.mirrors, settings.insecure_registries)
-        pulls = Pulls(asked, catalog, blobs, storing, fetches, collector)
+        pulls = Pulls(asked, catalog, blobs, storing, fetches, ingest, collector)
         limits = Limits(settings.max_layer_bytes, settings.max_layer_ratio, keep, settings.upload_idle)
         intake = Intake(blobs, storing, streams, collector, limits)
         commits = Commits(catalog, blobs, streams, collector, limits)
         servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, commits, collector, boot_id, stopping)
         servicer.checker = Checker(catalog, blobs, collector, layer_bytes=settings.max_layer_bytes)
-        compressing = Compressing(catalog, blobs, streams, keep=settings.keep_compressed != "never")
+        keep_pushed = settings.keep_compressed != "never"
+        compressing = Compressing(catalog, blobs, streams, keep=keep_pushed)
         uploads = LayerPush(catalog, blobs, streams, compressing, parallel=settings.parallel_uploads)
-        servicer.registries = Registries(
-            Pushes(asked, catalog, blobs, uploads, collector), Searches(asked, settings.search_index), Logins(asked), Describing(asked)
-        )
+        pushes = Pushes(asked, catalog, blobs, uploads, collector, leaves=not keep_pushed)
+        servicer.registries = Registries(pushes, Searches(asked, settings.search_index), Logins(asked), Describing(asked))
         register = [lambda server: add_ImagesServiceServicer_to_server(servicer, server)]
+        _ = tasks.spawn(ingest.tidying(), "tidy interrupted downloads")
         async with endpoint(settings, "images", register, [NAME], stopping) as address:
             yield address
 

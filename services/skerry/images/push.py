@@ -37,12 +37,16 @@ class Document(msgspec.Struct, frozen=True):
 class Pushes:
     """Sends images to registries."""
 
-    def __init__(self, registries: Registries, catalog: Catalog, blobs: Blobs, layers: LayerPush, collector: Collector) -> None:
+    def __init__(
+        self, registries: Registries, catalog: Catalog, blobs: Blobs, layers: LayerPush, collector: Collector, *, leaves: bool
+    ) -> None:
+        """leaves: compressed layers do not stay, so that there is something to collect after each push."""
         self._registries = registries
         self._catalog = catalog
         self._blobs = blobs
         self._layers = layers
         self._collector = collector
+        self._leaves = leaves
 
     async def push(self, request: pb.PushRequest, tell: TellPushed) -> None:
         """Pushes a tag, or all tags of a repository. Raises InvalidArgument, NotFound, Unauthorized, Forbidden, Failed, Unavailable."""
@@ -70,8 +74,7 @@ class Pushes:
             event_for = reference.familiar_name
             if not entries:
                 raise NotFound(f"no tags to push for {reference.familiar_name}")
-        # What a form that is not to be kept leaves is collected at the end.
-        async with self._collector.taking(leaves=True):
+        async with self._collector.taking(leaves=self._leaves):
             for tag, entry in sorted(entries.items()):
                 document = await self._image(target, entry, tag, tell)
                 # One push is one event: it comes with the last.

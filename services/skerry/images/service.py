@@ -88,6 +88,8 @@ class ImagesService(SaveCalls, UsageCalls, CheckCalls, CommitCalls, RegistryCall
             if isinstance(step, list):
                 for entry in step:
                     yield pb.PullResponse(image=library.to_proto(entry))
+            elif isinstance(step, pb.Layer):
+                yield pb.PullResponse(layer=step)
             else:
                 yield pb.PullResponse(progress=step)
 

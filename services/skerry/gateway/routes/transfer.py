@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc.aio
@@ -12,6 +12,7 @@ from aiohttp import web
 from skerry.api.containers.v1 import containers_pb2
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import InvalidArgument, NotSupported, SkerryError
+from skerry.core.lifecycle import Tasks
 from skerry.core.rpc.channel import call_again
 from skerry.gateway.beside import beside
 from skerry.gateway.call import Call, Handler, Route, registry_auth, streaming
@@ -80,11 +81,16 @@ async def _pull(call: Call, name: str) -> web.StreamResponse:
     output = Output(call)
     stream = call.peers.images.Pull(request)
     try:
-        async for item in stream:
-            if item.WhichOneof("step") == "progress":
-                await output.send(progress(item.progress))
-            else:
-                await _prepare(call, item.image)
+        async with Tasks() as early:
+            async for item in stream:
+                match item.WhichOneof("step"):
+                    case "progress":
+                        await output.send(progress(item.progress))
+                    case "layer":
+                        # Indexed while the others still come.
+                        _ = early.spawn(_prepare(call, [item.layer], item.layer.diff_id), "prepare a layer")
+                    case "image":
+                        await _prepare(call, item.image.layers, item.image.id)
     except (SkerryError, grpc.aio.AioRpcError) as error:
         await output.fail(error)
     finally:
@@ -97,13 +103,13 @@ async def store_there(call: Call) -> None:
     await call_again(lambda: call.peers.images.Info(pb.InfoRequest()), what="the image store")
 
 
-async def _prepare(call: Call, image: pb.Image) -> None:
+async def _prepare(call: Call, layers: Sequence[pb.Layer], whose: str) -> None:
     """Lets the node make the layers mountable now, so that the first create does not wait for it. A failure is told at create."""
-    request = containers_pb2.PrepareLayersRequest(layers=image.layers, image_store=call.peers.image_store)
+    request = containers_pb2.PrepareLayersRequest(layers=layers, image_store=call.peers.image_store)
     try:
         await call_again(lambda: call.peers.containers.PrepareLayers(request), patience=1, what="the container service")
     except (SkerryError, grpc.aio.AioRpcError) as error:
-        _log.warning("layers not prepared", extra={"image": image.id, "error": str(error)})
+        _log.warning("layers not prepared", extra={"image": whose, "error": str(error)})
 
 
 async def _pieces(call: Call) -> AsyncIterator[bytes]:
@@ -140,7 +146,7 @@ async def _import(call: Call) -> web.StreamResponse:
                 if item.WhichOneof("step") == "progress":
                     await output.send(progress(item.progress))
                 else:
-                    await _prepare(call, item.image)
+                    await _prepare(call, item.image.layers, item.image.id)
                     await output.send({"status": item.image.id})
     except (SkerryError, grpc.aio.AioRpcError) as error:
         await output.fail(error)
@@ -163,7 +169,7 @@ async def load(call: Call) -> web.StreamResponse:
                         await output.send(progress(item.progress))
                     continue
                 loaded = item.loaded
-                await _prepare(call, loaded.image)
+                await _prepare(call, loaded.image.layers, loaded.image.id)
                 for line in [f"Loaded image: {name}\n" for name in loaded.names] or [f"Loaded image ID: {loaded.image.id}\n"]:
                     await output.send({"stream": line})
     except (SkerryError, grpc.aio.AioRpcError) as error:
