@@ -18,7 +18,7 @@ import pytest
 from images.busybox import archive
 from integration.images_fake import digest_of
 from integration.images_registry import REGISTRY, Registry, Store, registry, store
-from integration.images_secured import docker_registry
+from integration.images_secured import docker_registry, narrow
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import Failed, NotFound
 from skerry.core.rpc.channel import translated
@@ -302,3 +302,14 @@ async def test_a_push_given_up_leaves_nothing_and_the_next_one_works(images: Sto
     assert len(left) <= 1 and all(re.fullmatch("[0-9a-f]{64}", one) for one in left), "at most the finished compressed layer"
     texts, _ = await push(images, name)
     assert f"{digest_of(layer)[7:19]}: Pushed" in texts
+
+
+async def test_what_is_too_large_for_one_request_goes_in_pieces(images: Store, shared: Registry) -> None:
+    layer = tar_of(x=os.urandom(5_500_000))
+    with narrow(shared.inside, REGISTRY) as address:
+        name = f"{address}/pieces:1"
+        await images.load(archive([layer], [name]))
+        texts, (pushed,) = await push(images, name)
+    assert f"{digest_of(layer)[7:19]}: Pushed" in texts
+    assert not any("Retrying" in text for text in texts)
+    assert digest_of(raw(shared, "pieces", "1")) == pushed.digest

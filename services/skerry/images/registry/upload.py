@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from urllib.parse import quote, urljoin
 
 import aiohttp
@@ -60,7 +61,7 @@ class Target:
             return False  # no token that reads the other repository
         if began:
             # An upload instead, which nobody wants. Registries forget them by themselves too.
-            with contextlib.suppress(*TRANSIENT):
+            with contextlib.suppress(*TRANSIENT, SkerryError):
                 async with self._repository.request("DELETE", urljoin(self._repository.url, began), {}):
                     pass
         return began is None
@@ -72,13 +73,13 @@ class Target:
         Raises Unauthorized, Forbidden, NotFound, InvalidArgument, Failed, Unavailable.
         """
         try:
-            return await self._repository.retried(lambda: self._whole(digest, size, chunks, told), again)
+            return await self._repository.retried(partial(self._whole, digest, size, chunks, told), again)
         except _TooLarge as error:
             refused = error
         for piece in _PIECES:
             if piece < size:
                 try:
-                    return await self._repository.retried(lambda piece=piece: self._pieces(digest, piece, chunks, told), again)
+                    return await self._repository.retried(partial(self._pieces, digest, piece, chunks, told), again)
                 except _TooLarge as error:
                     refused = error
         raise refused.error
