@@ -70,6 +70,25 @@ def test_push_of_all_tags(engine: Engine, repository: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("made", ["commit", "import"])
+def test_what_was_made_here_can_be_pushed(engine: Engine, repository: str, name: str, made: str, tmp_path: Path) -> None:
+    image = f"{repository}:1"
+    engine.docker("tag", "busybox", f"{repository}:base")
+    engine.docker("push", "-q", f"{repository}:base")
+    engine.docker("run", "--name", name, "busybox", "sh", "-c", f"echo {name} > /made")
+    if made == "commit":
+        engine.docker("commit", name, image)
+    else:
+        engine.docker("export", "-o", str(tmp_path / "fs.tar"), name)
+        engine.docker("import", "-c", 'CMD ["sh"]', str(tmp_path / "fs.tar"), image)
+    said = engine.out("push", image).splitlines()
+    assert sum(line.endswith(": Layer already exists") for line in said) == (0 if made == "import" else 1)
+    assert sum(line.endswith(": Pushed") for line in said) == 1
+    engine.docker("rm", "-f", name, check=False)
+    engine.docker("rmi", "-f", image)
+    assert engine.out("run", "--rm", image, "cat", "/made") == name
+
+
 def test_pushes_that_fail(engine: Engine, repository: str) -> None:
     result = engine.docker("push", f"{repository}:1", check=False)
     assert (result.returncode, result.stdout) == (1, f"The push refers to repository [{repository}]\n")
