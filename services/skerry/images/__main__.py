@@ -103,11 +103,11 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         commits = Commits(catalog, blobs, streams, collector, limits)
         servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, commits, collector, boot_id, stopping)
         servicer.checker = Checker(catalog, blobs, collector, layer_bytes=settings.max_layer_bytes)
-        compressing = Compressing(catalog, blobs, streams, keep=settings.keep_compressed != "never")
+        keep_pushed = settings.keep_compressed != "never"
+        compressing = Compressing(catalog, blobs, streams, keep=keep_pushed)
         uploads = LayerPush(catalog, blobs, streams, compressing, parallel=settings.parallel_uploads)
-        servicer.registries = Registries(
-            Pushes(asked, catalog, blobs, uploads, collector), Searches(asked, settings.search_index), Logins(asked), Describing(asked)
-        )
+        pushes = Pushes(asked, catalog, blobs, uploads, collector, leaves=not keep_pushed)
+        servicer.registries = Registries(pushes, Searches(asked, settings.search_index), Logins(asked), Describing(asked))
         register = [lambda server: add_ImagesServiceServicer_to_server(servicer, server)]
         _ = tasks.spawn(ingest.tidying(), "tidy interrupted downloads")
         async with endpoint(settings, "images", register, [NAME], stopping) as address:
