@@ -1,6 +1,6 @@
-"""What every catalog owes; SQLite is the first."""
+"""What every catalog owes: SQLite, MongoDB."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -8,15 +8,16 @@ import pytest
 from skerry.api.events.v1 import events_pb2
 from skerry.core.errors import InvalidArgument, NotFound
 from skerry.images.catalog import Catalog, Entry, ImageRecord, LayerRecord, Names
+from skerry.images.catalog.mongo import open_mongo_catalog
 from skerry.images.catalog.sqlite import open_catalog
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "a" * 63 + "b"
 SAID = events_pb2.Event(type="image", action="test")
 
 
-@pytest.fixture(params=["sqlite"])
-async def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Catalog]:
-    async with open_catalog(str(tmp_path / "db")) as one:
+@pytest.fixture(params=["sqlite", "mongo"])
+async def catalog(request: pytest.FixtureRequest, tmp_path: Path, mongo_database: Callable[[], str]) -> AsyncIterator[Catalog]:
+    async with open_catalog(str(tmp_path / "db")) if request.param == "sqlite" else open_mongo_catalog(mongo_database()) as one:
         yield one
 
 
