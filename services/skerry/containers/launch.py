@@ -89,6 +89,8 @@ async def _bring_up(
     for volume in empty:
         await _copy_up(rootfs, volume)
     shm_path = f"{ipc_namespace_of.directory}/shm" if ipc_namespace_of else ""
+    if netns := record.sandbox_message().netns_path:
+        await asyncio.to_thread(environment.outside.show_namespace, netns)
     config = await asyncio.to_thread(_prepare, container, rootfs, (pid_namespace, ipc_namespace, shm_path))
     await failpoints.reached("containers.start.prepared")
     # Before the process: from now on its output is held for the router.

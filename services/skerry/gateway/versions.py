@@ -28,7 +28,7 @@ ACCEPTED = Version(1, 12)
 
 # Streams of attach, exec and logs say multiplexed-stream or raw-stream; below: raw-stream, and logs say nothing.
 STREAM_CONTENT_TYPES = Version(1, 42)
-# Bodies that are not JSON, and ill-typed query parameters, are 400; below: 500.
+# Bodies that are not JSON, ill-typed query parameters and id prefixes that several containers have are 400; below: 500.
 BAD_INPUT_IS_400 = Version(1, 42)
 # An unknown wait condition is refused; below: taken as not-running.
 WAIT_CONDITION_CHECKED = Version(1, 42)

@@ -16,9 +16,11 @@ from skerry.core.rpc.endpoint import endpoint
 from skerry.core.settings import Common, from_env
 from skerry.images.blobs.files import FileBlobs, exclusively
 from skerry.images.catalog.sqlite import open_catalog
+from skerry.images.check import Checker
 from skerry.images.collector import Collector
 from skerry.images.fetches import Fetches
 from skerry.images.intake import Intake, Limits
+from skerry.images.layers import RATIO
 from skerry.images.pull import Pulls, Sources
 from skerry.images.service import NAME, ImagesService
 from skerry.images.storing import Storing
@@ -38,6 +40,8 @@ class Settings(Common, frozen=True, kw_only=True):
     keep_compressed: Literal["never", "pushed", "always"] = "always"
     # Bytes that one layer may have uncompressed.
     max_layer_bytes: Annotated[int, msgspec.Meta(ge=1)] = 64 << 30
+    # Plain bytes that each compressed byte of a layer may stand for, once it is larger than 64 MiB.
+    max_layer_ratio: Annotated[float, msgspec.Meta(ge=1)] = RATIO
     # Seconds without a byte after which an upload is given up.
     upload_idle: Annotated[float, msgspec.Meta(gt=0)] = 600.0
 
@@ -63,12 +67,21 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         collector.soon()  # what an interrupted pull or load left
         storing = Storing(catalog, blobs)
         fetches = Fetches(
-            blobs, streams, tasks, parallel=settings.parallel_layers, keep_compressed=keep, layer_bytes=settings.max_layer_bytes
+            blobs,
+            streams,
+            tasks,
+            parallel=settings.parallel_layers,
+            keep_compressed=keep,
+            layer_bytes=settings.max_layer_bytes,
+            layer_ratio=settings.max_layer_ratio,
         )
         sources = Sources(settings.mirrors, settings.insecure_registries)
         pulls = Pulls(session, sources, catalog, blobs, storing, fetches, collector)
-        intake = Intake(blobs, storing, streams, collector, Limits(settings.max_layer_bytes, keep, settings.upload_idle))
+        intake = Intake(
+            blobs, storing, streams, collector, Limits(settings.max_layer_bytes, settings.max_layer_ratio, keep, settings.upload_idle)
+        )
         servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, collector, boot_id, stopping)
+        servicer.checker = Checker(catalog, blobs, collector, layer_bytes=settings.max_layer_bytes)
         register = [lambda server: add_ImagesServiceServicer_to_server(servicer, server)]
         async with endpoint(settings, "images", register, [NAME], stopping) as address:
             yield address

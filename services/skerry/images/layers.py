@@ -18,6 +18,10 @@ from skerry.images.blobs import Blobs
 
 CHUNK = 1 << 20
 _PEEK = 6
+# Plain bytes per compressed byte, against streams made to fill the disk. gzip reaches 1032 with zeros, the others have no bound.
+RATIO = 1100.0
+# Plain bytes up to which no ratio is looked at.
+_ANY_RATIO = 64 << 20
 _ISAL: Any = (isal_zlib.error, igzip_lib.IsalError)  # its stubs call these values, not classes
 FORMAT_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, *_ISAL)
 
@@ -64,6 +68,7 @@ class Watched(Rewound):
         super().__init__(source, head)
         self._copy = copy
         self.hash = hashlib.sha256()
+        self.count = 0
         self.failure: BaseException | None = None
 
     def pull(self, size: int) -> bytes:
@@ -74,6 +79,7 @@ class Watched(Rewound):
             self.failure = error
             raise
         self.hash.update(data)
+        self.count += len(data)
         if self._copy is not None:
             self._copy(data)
         return data
@@ -113,11 +119,21 @@ def peek(source: Any, size: int = _PEEK) -> bytes:
     return head
 
 
-def take(source: Any, blobs: Blobs, *, keep_compressed: bool, limit: int, expected_diff: str = "", expected: str = "") -> Stored:
+def take(
+    source: Any,
+    blobs: Blobs,
+    *,
+    keep_compressed: bool,
+    limit: int,
+    ratio: float = RATIO,
+    expected_diff: str = "",
+    expected: str = "",
+) -> Stored:
     """Reads one layer to its end and stores it.
 
     expected_diff is checked against the plain tar, expected against the bytes as they came. Raises Failed when they differ,
-    InvalidArgument when the stream is no such compression, does not begin as a tar does, or is larger than limit bytes.
+    InvalidArgument when the stream is no such compression, does not begin as a tar does, is larger than limit bytes, or than
+    ratio times what came.
     """
     head = peek(source)
     kind = compression(head)
@@ -133,6 +149,8 @@ def take(source: Any, blobs: Blobs, *, keep_compressed: bool, limit: int, expect
                 size += len(data)
                 if size > limit:
                     raise InvalidArgument(f"layer is larger than {limit} bytes")
+                if size > _ANY_RATIO and kind and size > through.count * ratio:
+                    raise InvalidArgument(f"layer holds more than {ratio:g} bytes for each compressed one")
                 out.write(data)
                 data = reader.read(CHUNK)
             through.rest()

@@ -12,6 +12,7 @@ from skerry.core.journal import EventJournal
 from skerry.images import library
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog, Entry
+from skerry.images.check_calls import CheckCalls
 from skerry.images.collector import Collector
 from skerry.images.fetches import Tell
 from skerry.images.intake import Intake
@@ -27,7 +28,7 @@ _MAX_ASKED = 10_000
 T = TypeVar("T")
 
 
-class ImagesService(ImagesServiceServicer):
+class ImagesService(CheckCalls, ImagesServiceServicer):
     """One image store."""
 
     def __init__(

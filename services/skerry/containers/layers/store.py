@@ -19,6 +19,7 @@ from skerry.api.images.v1 import images_pb2
 from skerry.containers.layers import mounts, worker
 from skerry.containers.layers.erofs import Summary
 from skerry.containers.layers.fetch import fetch
+from skerry.containers.layers.tar import DEFAULT, Limits
 from skerry.core import linux, process
 from skerry.core.errors import Failed, InvalidArgument, NotFound, SkerryError
 from skerry.core.files import sync_directory, write_atomic
@@ -54,13 +55,14 @@ class LayerInfo(msgspec.Struct, frozen=True):
 class Layers:
     """See `open_layers`. All methods may be called at once and are idempotent."""
 
-    def __init__(self, root: str, run: str, form: str, thread: ThreadPoolExecutor, tls: Tls | None) -> None:
+    def __init__(self, root: str, run: str, form: str, thread: ThreadPoolExecutor, tls: Tls | None, limits: Limits) -> None:
         # erofs or directories: how layers are prepared from now on. Those prepared in directories before stay usable.
         self.form = form
         self._root = os.path.abspath(root)
         self._run = os.path.abspath(run)
         self._thread = thread
         self._tls = tls
+        self._limits = limits
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._slots = asyncio.Semaphore(_PARALLEL)
         self._infos: dict[str, LayerInfo] = {}
@@ -159,12 +161,13 @@ class Layers:
         lament = f"failed to register layer {diff_id}"
         if size <= _THREAD_LIMIT:
             try:
-                return await asyncio.to_thread(worker.prepare, self.form, f"{fresh}/tar", target)
+                return await asyncio.to_thread(worker.prepare, self.form, f"{fresh}/tar", target, self._limits)
             except InvalidArgument as error:
                 raise InvalidArgument(f"{lament}: {error}") from None
             except OSError as error:
                 raise Failed(f"{lament}: {error}") from error
-        argv = [sys.executable, "-m", worker.__name__, self.form, f"{fresh}/tar", target]
+        limits = [str(self._limits.entries), str(self._limits.depth)]
+        argv = [sys.executable, "-m", worker.__name__, self.form, f"{fresh}/tar", target, *limits]
         result = await process.run(argv, timeout=_WORKER_TIMEOUT, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
         if result.status != 0:
             kind = InvalidArgument if result.status == worker.BAD_TAR else Failed
@@ -300,7 +303,7 @@ class Layers:
 
 
 @asynccontextmanager
-async def open_layers(root: str, run: str, *, form: str = "", tls: Tls | None = None) -> AsyncIterator[Layers]:
+async def open_layers(root: str, run: str, *, form: str = "", tls: Tls | None = None, limits: Limits = DEFAULT) -> AsyncIterator[Layers]:
     """Opens the layers in ROOT/layers with their mount points in RUN/layers. Mounts are left in place at the end.
 
     form "" finds out whether this kernel mounts EROFS from files by doing so; "erofs" and "directories" force one. To be called in the
@@ -322,7 +325,7 @@ async def open_layers(root: str, run: str, *, form: str = "", tls: Tls | None = 
         loop = asyncio.get_running_loop()
         if not form:
             form = EROFS if await loop.run_in_executor(thread, mounts.erofs_works, store) else DIRECTORIES
-        layers = Layers(store, points, form, thread, tls)
+        layers = Layers(store, points, form, thread, tls, limits)
         await loop.run_in_executor(thread, layers.load)
         yield layers
     finally:

@@ -8,13 +8,13 @@ import stat
 import struct
 from collections.abc import Iterator
 
+import msgspec
+
 from skerry.core.errors import InvalidArgument
 
 BLOCK = 512
 # Limits: above anything that real images hold, below what hurts the host.
 MAX_EXTENDED = 1 << 20
-MAX_ENTRIES = 1_000_000
-MAX_DEPTH = 256
 MAX_NAME = 255
 MAX_PATH = 4095
 MAX_SEGMENTS = 1 << 16
@@ -22,6 +22,17 @@ MAX_XATTRS = 64 << 10
 _MAX_ID = (1 << 32) - 2
 _MAX_SIZE = 1 << 62
 _READ_AHEAD = 64 << 10
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one layer may have; the operator may set others."""
+
+    entries: int = 1_000_000
+    # Names in a path.
+    depth: int = 256
+
+
+DEFAULT = Limits()
 
 REGULAR, HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _MODES = {
@@ -86,7 +97,7 @@ class _Source:
         return self._buffer[begin : begin + length]
 
 
-def read(fd: int) -> Iterator[Entry]:
+def read(fd: int, limits: Limits = DEFAULT) -> Iterator[Entry]:
     """Yields the members of the tar behind fd in order. Raises InvalidArgument for anything malformed or above the limits."""
     source = _Source(fd)
     size = os.fstat(fd).st_size
@@ -113,9 +124,11 @@ def read(fd: int) -> Iterator[Entry]:
             _extend(kind, body, shared, extended)
             continue
         entries += 1
-        if entries > MAX_ENTRIES:
-            raise InvalidArgument(f"tar: more than {MAX_ENTRIES} entries")
+        if entries > limits.entries:
+            raise InvalidArgument(f"tar: more than {limits.entries} entries")
         entry, offset = _member(source, block, offset, {**shared, **extended})
+        if entry.path.count(b"/") >= limits.depth:
+            raise InvalidArgument(f"tar: a path is deeper than {limits.depth}")
         if offset > size:
             raise InvalidArgument("tar: unexpected end")
         extended = {}
@@ -138,8 +151,8 @@ def clean(name: bytes) -> bytes:
             raise InvalidArgument(f"tar: a name is longer than {MAX_NAME} bytes")
         parts.append(part)
     result = b"/".join(parts)
-    if len(parts) > MAX_DEPTH or len(result) > MAX_PATH:
-        raise InvalidArgument(f"tar: a path is deeper than {MAX_DEPTH} or longer than {MAX_PATH} bytes")
+    if len(result) > MAX_PATH:
+        raise InvalidArgument(f"tar: a path is longer than {MAX_PATH} bytes")
     return result
 
 

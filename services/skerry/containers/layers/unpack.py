@@ -21,7 +21,7 @@ _COPY = 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def unpack(tar_path: str, directory: str) -> Summary:
+def unpack(tar_path: str, directory: str, limits: tar.Limits = tar.DEFAULT) -> Summary:
     """Extracts a tar into an empty directory, whiteouts in overlay's form; durable when it returns.
 
     Blocks. Raises InvalidArgument for a bad tar, OSError. What was written until then is the caller's to remove.
@@ -30,7 +30,7 @@ def unpack(tar_path: str, directory: str) -> Summary:
     root = os.open(directory, _DIRECTORY)
     unpacker = _Unpacker(fd, root)
     try:
-        for entry in tar.read(fd):
+        for entry in tar.read(fd, limits):
             unpacker.add(entry)
         unpacker.finish()
         if _libc.syncfs(root) != 0:

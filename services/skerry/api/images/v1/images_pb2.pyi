@@ -1,5 +1,6 @@
 from skerry.api.events.v1 import events_pb2 as _events_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -651,3 +652,67 @@ class DiskUsageResponse(_message.Message):
     build_cache_size: int
     build_cache_count: int
     def __init__(self, images: _Optional[_Iterable[_Union[ImageUsage, _Mapping]]] = ..., layers_size: _Optional[int] = ..., build_cache_size: _Optional[int] = ..., build_cache_count: _Optional[int] = ...) -> None: ...
+
+class CheckRequest(_message.Message):
+    __slots__ = ("repair",)
+    REPAIR_FIELD_NUMBER: _ClassVar[int]
+    repair: bool
+    def __init__(self, repair: _Optional[bool] = ...) -> None: ...
+
+class CheckResponse(_message.Message):
+    __slots__ = ("finding", "progress", "summary")
+    FINDING_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    finding: Finding
+    progress: CheckProgress
+    summary: CheckSummary
+    def __init__(self, finding: _Optional[_Union[Finding, _Mapping]] = ..., progress: _Optional[_Union[CheckProgress, _Mapping]] = ..., summary: _Optional[_Union[CheckSummary, _Mapping]] = ...) -> None: ...
+
+class Finding(_message.Message):
+    __slots__ = ("kind", "subject", "text", "images", "repaired")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[Finding.Kind]
+        KIND_DAMAGED: _ClassVar[Finding.Kind]
+        KIND_MISSING: _ClassVar[Finding.Kind]
+        KIND_UNUSED: _ClassVar[Finding.Kind]
+        KIND_RECORD: _ClassVar[Finding.Kind]
+    KIND_UNSPECIFIED: Finding.Kind
+    KIND_DAMAGED: Finding.Kind
+    KIND_MISSING: Finding.Kind
+    KIND_UNUSED: Finding.Kind
+    KIND_RECORD: Finding.Kind
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    REPAIRED_FIELD_NUMBER: _ClassVar[int]
+    kind: Finding.Kind
+    subject: str
+    text: str
+    images: _containers.RepeatedScalarFieldContainer[str]
+    repaired: bool
+    def __init__(self, kind: _Optional[_Union[Finding.Kind, str]] = ..., subject: _Optional[str] = ..., text: _Optional[str] = ..., images: _Optional[_Iterable[str]] = ..., repaired: _Optional[bool] = ...) -> None: ...
+
+class CheckProgress(_message.Message):
+    __slots__ = ("checked", "total")
+    CHECKED_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    checked: int
+    total: int
+    def __init__(self, checked: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
+class CheckSummary(_message.Message):
+    __slots__ = ("blobs", "bytes", "images", "findings", "repaired")
+    BLOBS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    REPAIRED_FIELD_NUMBER: _ClassVar[int]
+    blobs: int
+    bytes: int
+    images: int
+    findings: int
+    repaired: int
+    def __init__(self, blobs: _Optional[int] = ..., bytes: _Optional[int] = ..., images: _Optional[int] = ..., findings: _Optional[int] = ..., repaired: _Optional[int] = ...) -> None: ...

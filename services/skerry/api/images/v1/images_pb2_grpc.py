@@ -151,6 +151,11 @@ class ImagesServiceStub:
                 request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageResponse.FromString,
                 _registered_method=True)
+        self.Check = channel.unary_stream(
+                '/skerry.api.images.v1.ImagesService/Check',
+                request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CheckRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CheckResponse.FromString,
+                _registered_method=True)
         self.Subscribe = channel.unary_stream(
                 '/skerry.api.images.v1.ImagesService/Subscribe',
                 request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.SubscribeRequest.SerializeToString,
@@ -333,6 +338,14 @@ class ImagesServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Check(self, request, context):
+        """Check reads every blob and compares it with its digest, and every image with the blobs it needs; with repair it mends what can be
+        mended without loss. Each finding as it comes, the summary last. Collections wait meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Subscribe(self, request, context):
         """Subscribe streams image events (pull, load, import, tag, untag, delete, ...).
         """
@@ -464,6 +477,11 @@ def add_ImagesServiceServicer_to_server(servicer, server):
                     servicer.DiskUsage,
                     request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageRequest.FromString,
                     response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageResponse.SerializeToString,
+            ),
+            'Check': grpc.unary_stream_rpc_method_handler(
+                    servicer.Check,
+                    request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CheckRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CheckResponse.SerializeToString,
             ),
             'Subscribe': grpc.unary_stream_rpc_method_handler(
                     servicer.Subscribe,
@@ -1099,6 +1117,33 @@ class ImagesService:
             '/skerry.api.images.v1.ImagesService/DiskUsage',
             skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageRequest.SerializeToString,
             skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Check(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/skerry.api.images.v1.ImagesService/Check',
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CheckRequest.SerializeToString,
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CheckResponse.FromString,
             options,
             channel_credentials,
             insecure,

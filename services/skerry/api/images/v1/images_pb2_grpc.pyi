@@ -88,6 +88,10 @@ class ImagesServiceStub:
     """Describe asks a registry for what a name means there, without pulling it."""
     DiskUsage: _grpc.UnaryUnaryMultiCallable[_images_pb2.DiskUsageRequest, _images_pb2.DiskUsageResponse]
     """DiskUsage measures what each image and layer takes."""
+    Check: _grpc.UnaryStreamMultiCallable[_images_pb2.CheckRequest, _images_pb2.CheckResponse]
+    """Check reads every blob and compares it with its digest, and every image with the blobs it needs; with repair it mends what can be
+    mended without loss. Each finding as it comes, the summary last. Collections wait meanwhile.
+    """
     Subscribe: _grpc.UnaryStreamMultiCallable[_images_pb2.SubscribeRequest, _images_pb2.SubscribeResponse]
     """Subscribe streams image events (pull, load, import, tag, untag, delete, ...)."""
     Info: _grpc.UnaryUnaryMultiCallable[_images_pb2.InfoRequest, _images_pb2.InfoResponse]
@@ -153,6 +157,10 @@ class ImagesServiceAsyncStub(ImagesServiceStub):
     """Describe asks a registry for what a name means there, without pulling it."""
     DiskUsage: _aio.UnaryUnaryMultiCallable[_images_pb2.DiskUsageRequest, _images_pb2.DiskUsageResponse]  # type: ignore[assignment]
     """DiskUsage measures what each image and layer takes."""
+    Check: _aio.UnaryStreamMultiCallable[_images_pb2.CheckRequest, _images_pb2.CheckResponse]  # type: ignore[assignment]
+    """Check reads every blob and compares it with its digest, and every image with the blobs it needs; with repair it mends what can be
+    mended without loss. Each finding as it comes, the summary last. Collections wait meanwhile.
+    """
     Subscribe: _aio.UnaryStreamMultiCallable[_images_pb2.SubscribeRequest, _images_pb2.SubscribeResponse]  # type: ignore[assignment]
     """Subscribe streams image events (pull, load, import, tag, untag, delete, ...)."""
     Info: _aio.UnaryUnaryMultiCallable[_images_pb2.InfoRequest, _images_pb2.InfoResponse]  # type: ignore[assignment]
@@ -353,6 +361,16 @@ class ImagesServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.DiskUsageResponse, _abc.Awaitable[_images_pb2.DiskUsageResponse]]:
         """DiskUsage measures what each image and layer takes."""
+
+    @_abc_1.abstractmethod
+    def Check(
+        self,
+        request: _images_pb2.CheckRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_images_pb2.CheckResponse], _abc.AsyncIterator[_images_pb2.CheckResponse]]:
+        """Check reads every blob and compares it with its digest, and every image with the blobs it needs; with repair it mends what can be
+        mended without loss. Each finding as it comes, the summary last. Collections wait meanwhile.
+        """
 
     @_abc_1.abstractmethod
     def Subscribe(
