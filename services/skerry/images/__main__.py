@@ -1,7 +1,6 @@
 """The image store as a process: `python -m skerry.images`."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal
@@ -11,23 +10,25 @@ import msgspec
 
 from skerry.api.images.v1.images_pb2_grpc import add_ImagesServiceServicer_to_server
 from skerry.core import lifecycle, log
-from skerry.core.lifecycle import Tasks
+from skerry.core.lifecycle import Tasks, background
 from skerry.core.rpc.endpoint import endpoint
-from skerry.core.settings import Common, from_env
-from skerry.images.blobs.files import FileBlobs, exclusively
-from skerry.images.catalog.sqlite import open_catalog
+from skerry.core.settings import from_env
 from skerry.images.check import Checker
-from skerry.images.collector import Collector
+from skerry.images.collector import Collector, sweeping
 from skerry.images.fetches import Fetches
 from skerry.images.intake import Intake, Limits
 from skerry.images.layers import RATIO
 from skerry.images.pull import Pulls, Sources
 from skerry.images.service import NAME, ImagesService
+from skerry.images.stores import StoreSettings, open_stores
 from skerry.images.storing import Storing
 from skerry.images.streams import open_streams
 
+# How often is looked for blobs that have grown old enough to go, and for what dead services left.
+_SWEEP_SECONDS = 1800.0
 
-class Settings(Common, frozen=True, kw_only=True):
+
+class Settings(StoreSettings, frozen=True, kw_only=True):
     """Read from SKERRY_IMAGES_*."""
 
     # Asked before docker.io, in order.
@@ -49,21 +50,18 @@ class Settings(Common, frozen=True, kw_only=True):
 @asynccontextmanager
 async def service(settings: Settings) -> AsyncIterator[str]:
     """Runs the image store; yields its address."""
-    folder = os.path.join(settings.root, "images")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
     stopping = asyncio.Event()
     keep = settings.keep_compressed == "always"
     boot_id = await asyncio.to_thread(_boot_id)
     async with (
-        exclusively(folder),
-        open_catalog(os.path.join(folder, "catalog.db")) as catalog,
+        open_stores(settings) as stores,
         # No cookies: what one registry sets is nobody else's business, nor the next user's.
         aiohttp.ClientSession(trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as session,
         open_streams() as streams,
         Tasks() as tasks,
     ):
-        blobs = await asyncio.to_thread(FileBlobs, folder)
-        collector = Collector(catalog, blobs, tasks)
+        catalog, blobs = stores.catalog, stores.blobs
+        collector = Collector(catalog, blobs, tasks, turns=stores.turns, grace=stores.grace)
         collector.soon()  # what an interrupted pull or load left
         storing = Storing(catalog, blobs)
         fetches = Fetches(
@@ -83,7 +81,10 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, collector, boot_id, stopping)
         servicer.checker = Checker(catalog, blobs, collector, layer_bytes=settings.max_layer_bytes)
         register = [lambda server: add_ImagesServiceServicer_to_server(servicer, server)]
-        async with endpoint(settings, "images", register, [NAME], stopping) as address:
+        async with (
+            background(sweeping(collector, _SWEEP_SECONDS)),
+            endpoint(settings, "images", register, [NAME], stopping) as address,
+        ):
             yield address
 
 
