@@ -52,7 +52,7 @@ async def fetch(address: str, tls: Tls | None, layer: images_pb2.Layer, target: 
                         await _follow(layer, answer.link, download)
                 except grpc.aio.AioRpcError as error:
                     if error.code() is not grpc.StatusCode.UNAVAILABLE or attempt == _ATTEMPTS:
-                        raise _known(error, address) from error
+                        raise known_error(error, address) from error
                     await asyncio.sleep(pause)
                     pause *= 2
                     continue
@@ -85,7 +85,8 @@ async def _follow(layer: images_pb2.Layer, where: images_pb2.LayerLink, download
         running.exception()  # seen: of a fetch that was cancelled nobody else asks
 
 
-def _known(error: grpc.aio.AioRpcError, address: str) -> Exception:
+def known_error(error: grpc.aio.AioRpcError, address: str) -> Exception:
+    """Returns what an image store's failure is to a caller: what it raised, Unavailable when it could not be reached, else the error."""
     known = translated(error)
     if known is error and error.code() is grpc.StatusCode.UNAVAILABLE:
         return Unavailable(f"the image store at {address} is not reachable: {error.details()}")

@@ -2,6 +2,7 @@
 
     images   _id = image id, body = ImageRecord as msgpack, blobs and documents = digests it needs, holders = its leases
     names    _id = full name, image = where it points, token = new each time it is pointed
+    kept     a layer that no image need have, for a holder
 
 A name moves by one update of its document, a lease comes and goes by one of its image's. What spans both is decided by one conditional
 update of the image: `version` counts all changes of its leases and names, `arriving` says that names are about to be pointed at it (no
@@ -22,27 +23,31 @@ from skerry.api.events.v1 import events_pb2
 from skerry.core.errors import InvalidArgument, NotFound
 from skerry.core.ids import new_id
 from skerry.core.lifecycle import background
-from skerry.images.catalog import Entry, ImageRecord, Names
+from skerry.images.catalog import Entry, ImageRecord, LayerRecord, Names
 from skerry.images.catalog.mongo_answers import Db, Document, answered, open_mongo
 from skerry.images.catalog.mongo_events import MongoJournal
+from skerry.images.catalog.mongo_pushes import MongoPushes
 from skerry.images.catalog.mongo_turns import MongoTurns
 
 # Pointing names takes milliseconds. One that takes longer than this has died over it.
 _ARRIVAL_SECONDS = 20.0
 _PAUSE = 0.05
 _RECORD = msgspec.msgpack.Decoder(ImageRecord)
+_LAYER = msgspec.msgpack.Decoder(LayerRecord)
 _ALIVE = {"dead": False}
 # Of an image that was just added: not listed before it has its names.
 _SHOWN = {"dead": False, "fresh": False}
 
 
-class MongoCatalog(MongoTurns):
+class MongoCatalog(MongoPushes, MongoTurns):
     """Catalog over a database. Made by `open_mongo_catalog`."""
 
     def __init__(self, database: Db) -> None:
-        super().__init__(database)
+        MongoPushes.__init__(self, database)
+        MongoTurns.__init__(self, database)
         self._images = database.images
         self._names = database.names
+        self._kept = database.kept
         self.journal = MongoJournal(database)
 
     @answered
@@ -50,25 +55,34 @@ class MongoCatalog(MongoTurns):
         """Makes the indexes, and ends what a service that died had decided. To be called once, before all else."""
         for field in ("image", "token"):
             await self._names.create_index(field)
-        for field in ("holders", "leaving", "dead"):
+        for field in ("holders", "leaving", "dead", "blobs"):
             await self._images.create_index(field)
+        for field in ("holder", "diff_id"):
+            await self._kept.create_index(field)
+        await self.prepare_pushes()
         await self.journal.prepare()
         await self._finish_all()
 
     @answered
     async def add(
-        self, image: ImageRecord, names: list[str], digests: list[str], documents: list[str], events: list[events_pb2.Event]
+        self,
+        image: ImageRecord,
+        names: list[str],
+        digests: list[str],
+        documents: list[str],
+        events: list[events_pb2.Event],
+        *,
+        holder: str = "",
     ) -> None:
         arrival = _arrival()
+        holders = [holder] if holder else []
+        more = {"documents": {"$each": documents}, "holders": {"$each": holders}}
         while True:
-            known = await self._images.update_one(
-                {"_id": image.id, **_ALIVE},
-                {"$addToSet": {"documents": {"$each": documents}}, "$push": {"arriving": arrival}, "$inc": {"version": 1}},
-            )
-            if known.matched_count:
+            update = {"$addToSet": more, "$push": {"arriving": arrival}, "$inc": {"version": 1}}
+            if (await self._images.update_one({"_id": image.id, **_ALIVE}, update)).matched_count:
                 break
             try:
-                await self._images.insert_one(_document(image, documents, arrival))
+                await self._images.insert_one(_document(image, documents, holders, arrival))
                 break
             except DuplicateKeyError:
                 await self._finish(image.id)  # it is dead, or another service added it now
@@ -205,27 +219,64 @@ class MongoCatalog(MongoTurns):
         return await self._entry(image)
 
     @answered
+    async def keep(self, layer: LayerRecord, holder: str) -> None:
+        kept = {"holder": holder, "diff_id": layer.diff_id, "body": msgspec.msgpack.encode(layer)}
+        await self._kept.update_one({"_id": f"{layer.diff_id} {holder}"}, {"$setOnInsert": kept}, upsert=True)
+
+    @answered
+    async def layer(self, diff_id: str) -> LayerRecord:
+        kept = await self._kept.find_one({"diff_id": diff_id})
+        if kept is not None:
+            return _LAYER.decode(kept["body"])
+        image = await self._images.find_one({"blobs": diff_id, **_ALIVE})
+        for layer in _RECORD.decode(image["body"]).layers if image is not None else ():
+            if layer.diff_id == diff_id:
+                return layer
+        raise NotFound(f"No such layer: {diff_id}")
+
+    @answered
     async def release(self, holder: str) -> None:
         await self._images.update_many({"holders": holder}, {"$pull": {"holders": holder}, "$inc": {"version": 1}})
+        await self._kept.delete_many({"holder": holder})
 
     @answered
     async def leases(self, holder_prefix: str, image_id: str) -> list[tuple[str, str]]:
         wanted = {"holders": {"$ne": []}, **_ALIVE, **({"_id": image_id} if image_id else {})}
-        found = [
-            (holder, image["_id"])
-            async for image in self._images.find(wanted, {"holders": 1})
-            for holder in image["holders"]
-            if holder.startswith(holder_prefix)
-        ]
-        return [(image, holder) for holder, image in sorted(found)]
+        found = {(holder, image["_id"]) async for image in self._images.find(wanted, {"holders": 1}) for holder in image["holders"]}
+        if not image_id:
+            found |= {(kept["holder"], "") async for kept in self._kept.find({}, {"holder": 1})}
+        return [(image, holder) for holder, image in sorted(found) if holder.startswith(holder_prefix)]
 
     @answered
     async def blobs_in_use(self) -> set[str]:
         await self._finish_all()
+        # What is kept first: a layer that becomes an image's in between is seen twice rather than never.
         found: set[str] = set()
+        async for kept in self._kept.find({}):
+            layer = _LAYER.decode(kept["body"])
+            found |= {layer.diff_id, layer.compressed}
         async for image in self._images.find(_ALIVE, {"blobs": 1, "documents": 1}):
             found.update(image["blobs"], image["documents"])
-        return found
+        for diff_id, forms in (await self.kept_forms()).items():
+            if diff_id in found:
+                found.update(forms)
+        return found - {""}
+
+    @answered
+    async def documents(self, image_id: str) -> list[str]:
+        image = await self._images.find_one({"_id": image_id, **_ALIVE}, {"documents": 1})
+        return sorted(image["documents"]) if image is not None else []
+
+    @answered
+    async def pushed(self, image_id: str, name: str, document: str, events: list[events_pb2.Event]) -> None:
+        arrival = _arrival()
+        update = {"$addToSet": {"documents": document}, "$push": {"arriving": arrival}, "$inc": {"version": 1}}
+        if (await self._images.update_one({"_id": image_id, **_ALIVE}, update)).matched_count:
+            try:
+                await self._point(image_id, [(name, True)], arrival)
+            except NotFound:
+                pass  # removed meanwhile
+        await self._say(events)
 
     async def _say(self, events: list[events_pb2.Event]) -> None:
         for event in events:
@@ -236,7 +287,7 @@ def _arrival() -> Document:
     return {"token": new_id()[:32], "time": time.time()}
 
 
-def _document(image: ImageRecord, documents: list[str], arrival: Document) -> Document:
+def _document(image: ImageRecord, documents: list[str], holders: list[str], arrival: Document) -> Document:
     blobs = {blob for layer in image.layers for blob in (layer.diff_id, layer.compressed)} - {""}
     return {
         "_id": image.id,
@@ -244,7 +295,7 @@ def _document(image: ImageRecord, documents: list[str], arrival: Document) -> Do
         "body": msgspec.msgpack.encode(image),
         "blobs": sorted(blobs),
         "documents": sorted(set(documents)),
-        "holders": [],
+        "holders": holders,
         "version": 0,
         "dead": False,
         "fresh": True,

@@ -424,7 +424,7 @@ class LayerOpened(_message.Message):
     def __init__(self, path: _Optional[str] = ...) -> None: ...
 
 class CommitRequest(_message.Message):
-    __slots__ = ("parent", "diff_id", "config_json", "changes", "author", "comment", "created_by", "container_id", "container_config_json", "name", "platform", "holder")
+    __slots__ = ("parent", "diff_id", "config_json", "changes", "author", "comment", "created_by", "container_id", "container_config_json", "name", "platform", "holder", "docker_version", "fill")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     DIFF_ID_FIELD_NUMBER: _ClassVar[int]
     CONFIG_JSON_FIELD_NUMBER: _ClassVar[int]
@@ -437,6 +437,8 @@ class CommitRequest(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
     HOLDER_FIELD_NUMBER: _ClassVar[int]
+    DOCKER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    FILL_FIELD_NUMBER: _ClassVar[int]
     parent: str
     diff_id: str
     config_json: str
@@ -449,7 +451,9 @@ class CommitRequest(_message.Message):
     name: str
     platform: str
     holder: str
-    def __init__(self, parent: _Optional[str] = ..., diff_id: _Optional[str] = ..., config_json: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ..., author: _Optional[str] = ..., comment: _Optional[str] = ..., created_by: _Optional[str] = ..., container_id: _Optional[str] = ..., container_config_json: _Optional[str] = ..., name: _Optional[str] = ..., platform: _Optional[str] = ..., holder: _Optional[str] = ...) -> None: ...
+    docker_version: str
+    fill: bool
+    def __init__(self, parent: _Optional[str] = ..., diff_id: _Optional[str] = ..., config_json: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ..., author: _Optional[str] = ..., comment: _Optional[str] = ..., created_by: _Optional[str] = ..., container_id: _Optional[str] = ..., container_config_json: _Optional[str] = ..., name: _Optional[str] = ..., platform: _Optional[str] = ..., holder: _Optional[str] = ..., docker_version: _Optional[str] = ..., fill: _Optional[bool] = ...) -> None: ...
 
 class CommitResponse(_message.Message):
     __slots__ = ("image",)
@@ -514,12 +518,20 @@ class SaveRequest(_message.Message):
     def __init__(self, images: _Optional[_Iterable[str]] = ..., boot_id: _Optional[str] = ..., platform: _Optional[str] = ...) -> None: ...
 
 class SaveResponse(_message.Message):
-    __slots__ = ("chunk", "file")
+    __slots__ = ("chunk", "file", "begin")
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     FILE_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_FIELD_NUMBER: _ClassVar[int]
     chunk: bytes
     file: FilePiece
-    def __init__(self, chunk: _Optional[bytes] = ..., file: _Optional[_Union[FilePiece, _Mapping]] = ...) -> None: ...
+    begin: SaveBegin
+    def __init__(self, chunk: _Optional[bytes] = ..., file: _Optional[_Union[FilePiece, _Mapping]] = ..., begin: _Optional[_Union[SaveBegin, _Mapping]] = ...) -> None: ...
+
+class SaveBegin(_message.Message):
+    __slots__ = ("size",)
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    def __init__(self, size: _Optional[int] = ...) -> None: ...
 
 class FilePiece(_message.Message):
     __slots__ = ("path", "size")
