@@ -118,3 +118,22 @@ async def test_a_removal_decided_from_an_older_state_does_nothing(catalog: Catal
     now = await catalog.get(A)
     assert not await catalog.remove(seen, ("d/x:1",), delete=True, events=[SAID])
     assert await catalog.get(A) == now
+
+
+async def test_a_layer_is_kept_for_its_holder_until_an_image_has_it(catalog: Catalog) -> None:
+    kept = LayerRecord("sha256:" + "5" * 64, 7, "sha256:" + "6" * 64)
+    await catalog.keep(kept, "node/1")
+    await catalog.keep(kept, "node/1")
+    await catalog.keep(kept, "node/2")
+    assert await catalog.layer(kept.diff_id) == kept
+    assert await catalog.leases("node/", "") == [("", "node/1"), ("", "node/2")]
+    assert await catalog.blobs_in_use() == {kept.diff_id, kept.compressed}
+    await catalog.add(ImageRecord(A, b"{}", (kept,), 1), [], [], [], [], holder="node/1")
+    await catalog.release("node/2")
+    assert await catalog.leases("", A) == [(A, "node/1")]
+    await catalog.release("node/1")
+    assert await catalog.layer(kept.diff_id) == kept
+    await catalog.remove(await catalog.get(A), (), delete=True, events=[])
+    assert await catalog.blobs_in_use() == set()
+    with pytest.raises(NotFound):
+        await catalog.layer(kept.diff_id)
