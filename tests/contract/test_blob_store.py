@@ -28,7 +28,7 @@ def _tar() -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         entry = tarfile.TarInfo("noise")
-        entry.size = 9 << 20
+        entry.size = 6 << 20
         tar.addfile(entry, io.BytesIO(os.urandom(entry.size)))
     return out.getvalue()
 
@@ -124,7 +124,7 @@ def test_a_blob_is_read_from_any_offset(make: Make) -> None:
     blobs = make()
     digest = put(blobs, TAR)
     assert digest == DIFF
-    for offset in (0, 1, 8 << 20, len(TAR)):
+    for offset in (0, 1, 5 << 20, len(TAR)):
         assert content(blobs, digest, offset) == TAR[offset:]
 
 
@@ -137,7 +137,7 @@ def test_a_listing_tells_size_and_age(make: Make) -> None:
 
 
 @pytest.mark.parametrize("kind", ["plain", "gzip", "zstd"])
-@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "not kept"])
 def test_a_layer_is_read_back_as_the_plain_tar_however_it_came(make: Make, kind: str, keep: bool) -> None:
     blobs = make()
     came = {"plain": lambda: TAR, "gzip": lambda: gzip.compress(TAR, 1, mtime=0), "zstd": lambda: zstandard.compress(TAR)}[kind]()

@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import certificates
 import grpc.aio
+
+import certificates
 from integration.containers_node import NodeUnderTest, clear, end_keeper, unmount
 from integration.images_registry import Registry, Store, registry
 from integration.netns import Namespace, namespace

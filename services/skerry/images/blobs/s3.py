@@ -20,7 +20,7 @@ from skerry.core.errors import Failed, NotFound
 from skerry.core.ids import new_id
 from skerry.images.blobs import BlobReader, Link, Listed
 from skerry.images.blobs.s3_client import Bucket, S3Settings, open_bucket
-from skerry.images.blobs.s3_objects import ObjectReader, Upload
+from skerry.images.blobs.s3_objects import ObjectReader, Spares, Upload
 from skerry.images.layers import Rewound, plain
 
 _ALGORITHM = "sha256:"
@@ -100,6 +100,7 @@ class S3Blobs:
     def __init__(self, bucket: Bucket, parts: ThreadPoolExecutor) -> None:
         self._bucket = bucket
         self._parts = parts
+        self._spares = Spares()
 
     @contextmanager
     def writer(self) -> Iterator[_Writer]:
@@ -117,7 +118,7 @@ class S3Blobs:
     @contextmanager
     def _upload(self, expected: str) -> Iterator[_Writer]:
         # Under its own name at once when that is known: an upload is seen only when it is finished, which is after its verification.
-        upload = Upload(self._bucket, self._parts, self.key(expected) if expected else f"taking/{new_id()}")
+        upload = Upload(self._bucket, self._parts, self._spares, self.key(expected) if expected else f"taking/{new_id()}")
         try:
             yield _Writer(self, upload)
         finally:

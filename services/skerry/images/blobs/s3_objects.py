@@ -9,20 +9,43 @@ from urllib3.exceptions import HTTPError
 from skerry.core.errors import Failed, Unavailable
 from skerry.images.blobs.s3_client import Bucket, translated
 
-# At least 5 MiB by S3's rule, 10,000 parts at most: 80 GB.
-_PART = 8 << 20
+# S3's least size; its most parts are 10,000: a blob has 52 GB at most. Every upload takes the memory of one part.
+_PART = 5 << 20
 _READ_ATTEMPTS = 5
 _CHUNK = 1 << 20
 
 
-class Upload:
-    """Bytes on their way to one object. One part is sent while the next one fills: two parts of memory, however large the object."""
+class Spares:
+    """A few buffers more than one for each upload, shared by all: who gets one fills it while its last part is being sent."""
 
-    def __init__(self, bucket: Bucket, parts: ThreadPoolExecutor, key: str) -> None:
+    def __init__(self, count: int = 1) -> None:
+        self._free = [bytearray() for _ in range(count)]
+
+    def take(self) -> bytearray | None:
+        """Returns one, or None: all are in use."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return None
+
+    def give(self, buffer: bytearray) -> None:
+        """Takes one back, whichever."""
+        self._free.append(buffer)
+
+
+class Upload:
+    """Bytes on their way to one object, in the memory of one part or two, however large the object."""
+
+    def __init__(self, bucket: Bucket, parts: ThreadPoolExecutor, spares: Spares, key: str) -> None:
         self._bucket = bucket
         self._threads = parts
+        self._spares = spares
         self._key = key
+        # Filled up to _filled.
         self._buffer = bytearray()
+        self._filled = 0
+        # Whose content is being sent.
+        self._lent: bytearray | None = None
         self._id = ""
         self._etags: list[str] = []
         self._sending: Future[str] | None = None
@@ -30,20 +53,30 @@ class Upload:
 
     def write(self, data: bytes | memoryview) -> None:
         """Appends. Raises Failed, Unavailable."""
-        self._buffer += data
-        while len(self._buffer) >= _PART:
-            self._send(bytes(self._buffer[:_PART]))
-            del self._buffer[:_PART]
+        view = memoryview(data)
+        while view:
+            taken = min(len(view), _PART - self._filled)
+            self._buffer[self._filled : self._filled + taken] = view[:taken]
+            self._filled += taken
+            view = view[taken:]
+            if self._filled == _PART:
+                self._send()
 
-    def _send(self, part: bytes) -> None:
+    def _send(self) -> None:
         if not self._id:
             with translated(self._key):
                 self._id = self._bucket.client.create_multipart_upload(**self._bucket.where(self._key))["UploadId"]
         self._sent()
-        number = len(self._etags) + 1
-        self._sending = self._threads.submit(self._put, number, part)
+        del self._buffer[self._filled :]
+        self._filled = 0
+        spare = self._spares.take()
+        if spare is None:
+            self._etags.append(self._put(len(self._etags) + 1, self._buffer))
+            return
+        self._lent, self._buffer = self._buffer, spare
+        self._sending = self._threads.submit(self._put, len(self._etags) + 1, self._lent)
 
-    def _put(self, number: int, part: bytes) -> str:
+    def _put(self, number: int, part: bytearray) -> str:
         with translated(self._key):
             where = self._bucket.where(self._key)
             return str(self._bucket.client.upload_part(**where, UploadId=self._id, PartNumber=number, Body=part)["ETag"])
@@ -51,16 +84,24 @@ class Upload:
     def _sent(self) -> None:
         if self._sending is not None:
             sending, self._sending = self._sending, None
-            self._etags.append(sending.result())
+            try:
+                self._etags.append(sending.result())
+            finally:
+                self._give_back()
+
+    def _give_back(self) -> None:
+        if self._lent is not None:
+            self._spares.give(self._lent)
+            self._lent = None
 
     def finish(self, key: str) -> None:
         """Makes all that was written the object `key`. Raises Failed, Unavailable."""
         if not self._id:
-            self._bucket.put(key, bytes(self._buffer))
+            self._bucket.put(key, bytes(self._buffer[: self._filled]))
             self._finished = True
             return
-        if self._buffer:
-            self._send(bytes(self._buffer))
+        if self._filled:
+            self._send()
         self._sent()
         parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(self._etags, 1)]
         with translated(self._key):
@@ -76,6 +117,7 @@ class Upload:
         if self._sending is not None:
             self._sending.exception()  # waited for: a part that comes behind the abort would stay
             self._sending = None
+            self._give_back()
         if not self._id or self._finished:
             return
         try:
