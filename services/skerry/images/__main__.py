@@ -10,13 +10,11 @@ import msgspec
 
 from skerry.api.images.v1.images_pb2_grpc import add_ImagesServiceServicer_to_server
 from skerry.core import lifecycle, log
-from skerry.core.lifecycle import Tasks
+from skerry.core.lifecycle import Tasks, background
 from skerry.core.rpc.endpoint import endpoint
-from skerry.core.settings import Common, from_env
-from skerry.images.blobs.files import FileBlobs, exclusively
-from skerry.images.catalog.sqlite import open_catalog
+from skerry.core.settings import from_env
 from skerry.images.check import Checker
-from skerry.images.collector import Collector
+from skerry.images.collector import Collector, sweeping
 from skerry.images.commit import Commits
 from skerry.images.compress import Compressing
 from skerry.images.describe import Describing
@@ -33,11 +31,15 @@ from skerry.images.registry.transport import open_transport
 from skerry.images.registry_calls import Registries
 from skerry.images.search import Searches
 from skerry.images.service import NAME, ImagesService
+from skerry.images.stores import StoreSettings, open_stores
 from skerry.images.storing import Storing
 from skerry.images.streams import open_streams
 
+# How often is looked for blobs that have grown old enough to go, and for what dead services left.
+_SWEEP_SECONDS = 1800.0
 
-class Settings(Common, frozen=True, kw_only=True):
+
+class Settings(StoreSettings, frozen=True, kw_only=True):
     """Read from SKERRY_IMAGES_*."""
 
     # Asked before docker.io, in order.
@@ -69,21 +71,18 @@ class Settings(Common, frozen=True, kw_only=True):
 @asynccontextmanager
 async def service(settings: Settings) -> AsyncIterator[str]:
     """Runs the image store; yields its address."""
-    folder = os.path.join(settings.root, "images")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
     stopping = asyncio.Event()
     keep = settings.keep_compressed == "always"
     boot_id = await asyncio.to_thread(_boot_id)
     async with (
-        exclusively(folder),
-        open_catalog(os.path.join(folder, "catalog.db")) as catalog,
+        open_stores(settings) as stores,
         open_transport(settings.certificates) as transport,
         open_streams() as streams,
         Tasks() as tasks,
     ):
-        blobs = await asyncio.to_thread(FileBlobs, folder)
-        ingest = Ingest(os.path.join(folder, "ingest"), max_age=settings.partial_age, max_bytes=settings.partial_bytes)
-        collector = Collector(catalog, blobs, tasks, claimed=ingest.claimed)
+        catalog, blobs = stores.catalog, stores.blobs
+        ingest = Ingest(os.path.join(settings.root, "images", "ingest"), max_age=settings.partial_age, max_bytes=settings.partial_bytes)
+        collector = Collector(catalog, blobs, tasks, turns=stores.turns, grace=stores.grace, claimed=ingest.claimed)
         collector.soon()  # what an interrupted pull or load left
         storing = Storing(catalog, blobs)
         fetches = Fetches(
@@ -110,7 +109,10 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         servicer.registries = Registries(pushes, Searches(asked, settings.search_index), Logins(asked), Describing(asked))
         register = [lambda server: add_ImagesServiceServicer_to_server(servicer, server)]
         _ = tasks.spawn(ingest.tidying(), "tidy interrupted downloads")
-        async with endpoint(settings, "images", register, [NAME], stopping) as address:
+        async with (
+            background(sweeping(collector, _SWEEP_SECONDS)),
+            endpoint(settings, "images", register, [NAME], stopping) as address,
+        ):
             yield address
 
 
