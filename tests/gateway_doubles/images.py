@@ -92,6 +92,8 @@ class Images(ImagesServiceServicer):
 
     async def Load(self, request_iterator: Any, context: Any) -> AsyncIterator[pb.LoadResponse]:
         async for request in request_iterator:
+            if request.WhichOneof("part") == "open":
+                yield pb.LoadResponse(opened=pb.UploadOpened())
             self.received += len(request.chunk)
         value = image("loaded:latest")
         self.known.append(value)
@@ -102,6 +104,8 @@ class Images(ImagesServiceServicer):
         async for request in request_iterator:
             if request.WhichOneof("part") == "header":
                 self.imported = request.header
+                if request.header.boot_id:
+                    yield pb.ImportResponse(opened=pb.UploadOpened())
             else:
                 self.received += len(request.chunk)
         assert self.imported is not None

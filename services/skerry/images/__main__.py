@@ -22,9 +22,11 @@ from skerry.images.fetches import Fetches
 from skerry.images.intake import Intake, Limits
 from skerry.images.layers import RATIO
 from skerry.images.pull import Pulls, Sources
+from skerry.images.remote import Remotes
 from skerry.images.service import NAME, ImagesService
 from skerry.images.storing import Storing
 from skerry.images.streams import open_streams
+from skerry.images.uploads import Pipes
 
 
 class Settings(Common, frozen=True, kw_only=True):
@@ -77,10 +79,12 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         )
         sources = Sources(settings.mirrors, settings.insecure_registries)
         pulls = Pulls(session, sources, catalog, blobs, storing, fetches, collector)
-        intake = Intake(
-            blobs, storing, streams, collector, Limits(settings.max_layer_bytes, settings.max_layer_ratio, keep, settings.upload_idle)
-        )
+        limits = Limits(settings.max_layer_bytes, settings.max_layer_ratio, keep, settings.upload_idle)
+        intake = Intake(catalog, blobs, storing, streams, collector, limits)
         servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, collector, boot_id, stopping)
+        servicer.streams, servicer.upload_idle = streams, settings.upload_idle
+        servicer.pipes = await asyncio.to_thread(Pipes, os.path.join(settings.run, "uploads"))
+        servicer.remotes = Remotes(session, settings.upload_idle)
         servicer.checker = Checker(catalog, blobs, collector, layer_bytes=settings.max_layer_bytes)
         register = [lambda server: add_ImagesServiceServicer_to_server(servicer, server)]
         async with endpoint(settings, "images", register, [NAME], stopping) as address:

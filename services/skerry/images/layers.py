@@ -55,6 +55,10 @@ class Rewound(io.RawIOBase):
         more: bytes = self._source.read(size) or b""
         return more
 
+    def read(self, size: int = -1) -> bytes:
+        """Reads up to size bytes, without the copies that the base class makes."""
+        return self.pull(size) if size >= 0 else self.readall()
+
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # narrower than the stubs' Buffer
         data = self.pull(len(buffer))
         memoryview(buffer)[: len(data)] = data
@@ -62,12 +66,12 @@ class Rewound(io.RawIOBase):
 
 
 class Watched(Rewound):
-    """Reads on behalf of a decompressor; hashes, and hands to `copy`, what goes through."""
+    """Reads on behalf of a decompressor; counts, hands to `copy`, and hashes when asked for, what goes through."""
 
-    def __init__(self, source: Any, head: bytes, copy: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, source: Any, head: bytes, copy: Callable[[bytes], None] | None = None, *, hashed: bool = False) -> None:
         super().__init__(source, head)
         self._copy = copy
-        self.hash = hashlib.sha256()
+        self._hash = hashlib.sha256() if hashed else None
         self.count = 0
         self.failure: BaseException | None = None
 
@@ -78,11 +82,16 @@ class Watched(Rewound):
             # Told apart from an error of the format: the transport's own words go to the user.
             self.failure = error
             raise
-        self.hash.update(data)
+        if self._hash is not None:
+            self._hash.update(data)
         self.count += len(data)
         if self._copy is not None:
             self._copy(data)
         return data
+
+    def digest(self) -> str:
+        """Returns the digest of what went through; empty when it was not asked for."""
+        return f"sha256:{self._hash.hexdigest()}" if self._hash is not None else ""
 
     def rest(self) -> None:
         """Reads what a decompressor left behind its own end, so that the digest covers all."""
@@ -138,7 +147,8 @@ def take(
     head = peek(source)
     kind = compression(head)
     with blobs.layer(kind, keep=keep_compressed, expected=expected if kind else "") as out:
-        through = Watched(source, head, out.came if kind else None)
+        # What comes plain is hashed once: its digest is the layer's.
+        through = Watched(source, head, out.came if kind else None, hashed=bool(kind))
         size = 0
         try:
             reader = plain(through, kind)
@@ -158,8 +168,8 @@ def take(
             if through.failure is not None:
                 raise through.failure from None
             raise InvalidArgument(f"invalid {kind or 'tar'} data: {error}") from None
-        came = f"sha256:{through.hash.hexdigest()}"
-        if expected and came != expected:
+        came = through.digest()
+        if kind and expected and came != expected:
             raise Failed(f"filesystem layer verification failed for digest {expected}")
-        diff_id, size, compressed = out.commit(expected_diff, came if kind else "")
-        return Stored(diff_id, size, compressed, came)
+        diff_id, size, compressed = out.commit(expected_diff or ("" if kind else expected), came)
+        return Stored(diff_id, size, compressed, came or diff_id)

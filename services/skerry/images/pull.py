@@ -14,9 +14,10 @@ from skerry.images import library, manifest
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog, Entry
 from skerry.images.collector import Collector
-from skerry.images.fetches import Fetches, Tell
+from skerry.images.fetches import Fetches
 from skerry.images.layers import Stored
 from skerry.images.platforms import own_platform
+from skerry.images.progress import Tell
 from skerry.images.reference import Reference, parse
 from skerry.images.registry.client import Credentials, Repository, endpoints
 from skerry.images.storing import Incoming, Storing

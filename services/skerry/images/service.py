@@ -1,36 +1,35 @@
 """ImagesService on the wire: translation, and progress between the intake and the stream."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 from skerry.api.events.v1 import events_pb2
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.api.images.v1.images_pb2_grpc import ImagesServiceServicer
-from skerry.core.errors import Failed, InvalidArgument, SkerryError
+from skerry.core.errors import InvalidArgument
 from skerry.core.journal import EventJournal
 from skerry.images import library, removing
 from skerry.images.blobs import Blobs
-from skerry.images.catalog import Catalog, Entry
+from skerry.images.catalog import Catalog
 from skerry.images.check_calls import CheckCalls
 from skerry.images.collector import Collector
-from skerry.images.fetches import Tell
 from skerry.images.intake import Intake
+from skerry.images.intake_calls import IntakeCalls
+from skerry.images.progress import with_progress
 from skerry.images.pull import Pulls
 from skerry.images.reference import is_digest
 from skerry.images.save_calls import SaveCalls
-from skerry.images.streams import drained
 from skerry.images.usage_calls import UsageCalls
 
 NAME = "skerry.api.images.v1.ImagesService"
 _CHUNK = 256 << 10
-_PENDING = 1000
 _MAX_HOLDER = 1000
 _MAX_ASKED = 10_000
 T = TypeVar("T")
 
 
-class ImagesService(CheckCalls, SaveCalls, UsageCalls, ImagesServiceServicer):
+class ImagesService(CheckCalls, IntakeCalls, SaveCalls, UsageCalls, ImagesServiceServicer):
     """One image store."""
 
     def __init__(
@@ -82,37 +81,12 @@ class ImagesService(CheckCalls, SaveCalls, UsageCalls, ImagesServiceServicer):
         return pb.PruneResponse(removals=removals, space_reclaimed=reclaimed)
 
     async def Pull(self, request: pb.PullRequest, context: Any) -> AsyncIterator[pb.PullResponse]:
-        async for step in _with_progress(lambda tell: self._pulls.pull(request, tell)):
+        async for step in with_progress(lambda tell: self._pulls.pull(request, tell)):
             if isinstance(step, list):
                 for entry in step:
                     yield pb.PullResponse(image=library.to_proto(entry))
             else:
                 yield pb.PullResponse(progress=step)
-
-    async def Load(self, request_iterator: AsyncIterator[pb.LoadRequest], context: Any) -> AsyncIterator[pb.LoadResponse]:
-        async def chunks() -> AsyncIterator[bytes]:
-            async for request in request_iterator:
-                yield request.chunk
-
-        for entry, names in await _plainly(self._intake.load(chunks())):
-            yield pb.LoadResponse(loaded=pb.Loaded(image=library.to_proto(entry), names=names))
-
-    async def Import(self, request_iterator: AsyncIterator[pb.ImportRequest], context: Any) -> AsyncIterator[pb.ImportResponse]:
-        first = await anext(aiter(request_iterator), None)
-        if first is None or first.WhichOneof("part") != "header":
-            raise InvalidArgument("import: the first message must be the header")
-
-        async def chunks() -> AsyncIterator[bytes]:
-            async for request in request_iterator:
-                yield request.chunk
-
-        try:
-            plan = self._intake.plan_import(first.header)
-        except SkerryError:
-            await drained(request_iterator)
-            raise
-        entry = await _plainly(self._intake.import_(plan, chunks()))
-        yield pb.ImportResponse(image=library.to_proto(entry))
 
     async def AcquireLease(self, request: pb.AcquireLeaseRequest, context: Any) -> pb.AcquireLeaseResponse:
         if not request.holder:
@@ -165,37 +139,3 @@ class ImagesService(CheckCalls, SaveCalls, UsageCalls, ImagesServiceServicer):
         entries = await self._catalog.all()
         layers = {layer.diff_id: layer.size for entry in entries for layer in entry.image.layers}
         return pb.InfoResponse(images=len(entries), layers_size=sum(layers.values()))
-
-
-async def _plainly(work: Awaitable[T]) -> T:
-    """Awaits work; a host that refuses (no space, no memory) is told as such."""
-    try:
-        return await work
-    except OSError as error:
-        raise Failed(f"image store: {(error.strerror or str(error)).lower()}") from error
-
-
-async def _with_progress(work: Callable[[Tell], Awaitable[list[Entry]]]) -> AsyncIterator[Any]:
-    """Yields progress as it is told, then the entries. A reader that is too slow misses how far a transfer is, and nothing else."""
-    queue: asyncio.Queue[pb.Progress] = asyncio.Queue()
-
-    def tell(progress: pb.Progress) -> None:
-        if queue.qsize() < _PENDING or not progress.current:
-            queue.put_nowait(progress)
-
-    running = asyncio.ensure_future(_plainly(work(tell)))
-    wake = asyncio.ensure_future(queue.get())
-    try:
-        while not (running.done() and queue.empty() and not wake.done()):
-            await asyncio.wait({running, wake}, return_when=asyncio.FIRST_COMPLETED)
-            if wake.done():
-                yield wake.result()
-                wake = asyncio.ensure_future(queue.get())
-                await asyncio.sleep(0)  # lets get() take what is queued
-        yield running.result()
-    finally:
-        wake.cancel()
-        running.cancel()
-        await asyncio.wait({running})
-        if not running.cancelled():
-            running.exception()  # seen: of a call that its client gave up nobody else asks

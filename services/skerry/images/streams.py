@@ -60,6 +60,23 @@ class Streams:
                     one.exception()  # seen: the first error rises, the other is its consequence
             self._running -= 1
 
+    async def run(self, work: Callable[[], T], stop: Callable[[], None]) -> T:
+        """Runs work, which reads something by itself, on a thread; calls stop, which ends it, when the caller is cancelled.
+
+        Raises Unavailable when too many streams run.
+        """
+        if self._running >= MAX_STREAMS:
+            raise Unavailable(f"more than {MAX_STREAMS} uploads and downloads at once")
+        self._running += 1
+        reading = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            return await asyncio.shield(reading)
+        finally:
+            stop()
+            await asyncio.wait({reading})
+            reading.exception()  # seen: of a cancelled caller nobody else asks
+            self._running -= 1
+
 
 async def _feed(chunks: AsyncIterator[bytes], pipe: Pipe, idle: float) -> None:
     try:

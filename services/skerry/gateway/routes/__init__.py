@@ -1,7 +1,7 @@
 """Docker's endpoints, one file per noun; ALL is what the router knows."""
 
 from skerry.gateway.call import Route
-from skerry.gateway.routes import attach, containers, events, execs, images, listing, logs, networks, save, system, transfer, wait
+from skerry.gateway.routes import attach, containers, events, execs, images, intake, listing, logs, networks, save, system, transfer, wait
 
 ALL: list[Route] = [
     *system.ROUTES,
@@ -14,6 +14,7 @@ ALL: list[Route] = [
     *execs.ROUTES,
     *transfer.ROUTES,
     *images.ROUTES,
+    *intake.ROUTES,
     *save.ROUTES,
     *networks.ROUTES,
 ]
