@@ -16,6 +16,7 @@ from skerry.images.check_calls import CheckCalls
 from skerry.images.collector import Collector
 from skerry.images.intake import Intake
 from skerry.images.intake_calls import IntakeCalls
+from skerry.images.list_calls import ListCalls
 from skerry.images.progress import with_progress
 from skerry.images.pull import Pulls
 from skerry.images.reference import is_digest
@@ -29,7 +30,7 @@ _MAX_ASKED = 10_000
 T = TypeVar("T")
 
 
-class ImagesService(CheckCalls, IntakeCalls, SaveCalls, UsageCalls, ImagesServiceServicer):
+class ImagesService(CheckCalls, IntakeCalls, ListCalls, SaveCalls, UsageCalls, ImagesServiceServicer):
     """One image store."""
 
     def __init__(
@@ -55,12 +56,6 @@ class ImagesService(CheckCalls, IntakeCalls, SaveCalls, UsageCalls, ImagesServic
     async def Get(self, request: pb.GetRequest, context: Any) -> pb.GetResponse:
         entry, _ = await library.find(self._catalog, request.image)
         return pb.GetResponse(image=library.to_proto(entry))
-
-    async def List(self, request: pb.ListRequest, context: Any) -> AsyncIterator[pb.ListResponse]:
-        wanted = await library.understand(self._catalog, request)
-        for entry in await self._catalog.all():
-            if (admitted := wanted.admits(entry)) is not None:
-                yield pb.ListResponse(image=library.to_proto(admitted))
 
     async def Tag(self, request: pb.TagRequest, context: Any) -> pb.TagResponse:
         await library.tag(self._catalog, request.image, request.target)

@@ -114,26 +114,32 @@ class GetResponse(_message.Message):
     def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
 
 class ListRequest(_message.Message):
-    __slots__ = ("references", "dangling", "labels", "before", "since", "until_ns")
+    __slots__ = ("references", "dangling", "labels", "before", "since", "until_ns", "hide_intermediate", "brief")
     REFERENCES_FIELD_NUMBER: _ClassVar[int]
     DANGLING_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     BEFORE_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
     UNTIL_NS_FIELD_NUMBER: _ClassVar[int]
+    HIDE_INTERMEDIATE_FIELD_NUMBER: _ClassVar[int]
+    BRIEF_FIELD_NUMBER: _ClassVar[int]
     references: _containers.RepeatedScalarFieldContainer[str]
     dangling: bool
     labels: _containers.RepeatedScalarFieldContainer[str]
     before: str
     since: str
     until_ns: int
-    def __init__(self, references: _Optional[_Iterable[str]] = ..., dangling: _Optional[bool] = ..., labels: _Optional[_Iterable[str]] = ..., before: _Optional[str] = ..., since: _Optional[str] = ..., until_ns: _Optional[int] = ...) -> None: ...
+    hide_intermediate: bool
+    brief: bool
+    def __init__(self, references: _Optional[_Iterable[str]] = ..., dangling: _Optional[bool] = ..., labels: _Optional[_Iterable[str]] = ..., before: _Optional[str] = ..., since: _Optional[str] = ..., until_ns: _Optional[int] = ..., hide_intermediate: _Optional[bool] = ..., brief: _Optional[bool] = ...) -> None: ...
 
 class ListResponse(_message.Message):
-    __slots__ = ("image",)
+    __slots__ = ("image", "images")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
     image: Image
-    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
+    images: _containers.RepeatedCompositeFieldContainer[Image]
+    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ..., images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ...) -> None: ...
 
 class TagRequest(_message.Message):
     __slots__ = ("image", "target")
