@@ -58,7 +58,7 @@ class _Check:
     async def steps(self) -> AsyncIterator[pb.CheckResponse]:
         entries = await self._catalog.all()
         for entry in entries:
-            self._learn(entry)
+            await self._learn(entry)
             for finding in _record(entry):
                 yield self._found(finding)
         used = await self._catalog.blobs_in_use()
@@ -80,14 +80,15 @@ class _Check:
         self._summary.images = len(entries)
         yield pb.CheckResponse(summary=self._summary)
 
-    def _learn(self, entry: Entry) -> None:
+    async def _learn(self, entry: Entry) -> None:
         shown = [library.familiar(name) for name in entry.names.tags] or [entry.image.id]
         for layer in entry.image.layers:
             self._users[layer.diff_id] += shown
             self._sizes[layer.diff_id] = layer.size
-            if layer.compressed:
-                self._users[layer.compressed] += shown
-                self._sources[layer.diff_id] = layer.compressed
+            forms = [form.digest for form in await self._catalog.forms(layer.diff_id) if form.kept]
+            for compressed in filter(None, (*forms, layer.compressed)):
+                self._users[compressed] += shown
+                self._sources[layer.diff_id] = compressed
 
     def _optional(self, used: set[str]) -> set[str]:
         """Compressed forms are a convenience: the plain tar is what an image needs."""

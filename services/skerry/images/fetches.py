@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import SkerryError
@@ -11,10 +11,10 @@ from skerry.core.lifecycle import Tasks
 from skerry.images.blobs import Blobs
 from skerry.images.layers import Stored, take
 from skerry.images.manifest import Descriptor
-from skerry.images.progress import Tell
 from skerry.images.registry.client import Repository
 from skerry.images.streams import Streams
 
+Tell = Callable[[pb.Progress], None]
 _PROGRESS_SECONDS = 0.1
 # The registry client has its own, shorter timeouts.
 _IDLE_SECONDS = 600.0

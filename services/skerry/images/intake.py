@@ -16,9 +16,9 @@ from skerry.images.archive.load import Archive
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog, Entry
 from skerry.images.collector import Collector
+from skerry.images.fetches import Tell
 from skerry.images.layers import take
 from skerry.images.platforms import own_platform
-from skerry.images.progress import Tell
 from skerry.images.reference import parse
 from skerry.images.storing import Incoming, Storing
 from skerry.images.streams import Streams
@@ -79,7 +79,7 @@ class Intake:
         async with self._collector.taking(leaves=True):
             await upload.read(archive.read)
             # Small layers may still be made of what looked like documents: a thread's work too.
-            images = await self._streams.run(lambda: archive.images(wanted), lambda: None)
+            images = await self._streams.run(lambda: archive.images(wanted))
             return [await self._loaded(found, {manifest.digest_of(one.config) for one in images}) for found in images]
 
     async def _loaded(self, found: Found, beside: set[str]) -> Load:

@@ -8,8 +8,8 @@ from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import InvalidArgument, SkerryError
 from skerry.images import library
 from skerry.images.intake import ImportPlan, Intake
-from skerry.images.progress import with_progress
 from skerry.images.remote import Remotes
+from skerry.images.steps import with_progress
 from skerry.images.streams import Streams, drained
 from skerry.images.uploads import Chunks, Piped, Pipes, Upload, told
 

@@ -11,7 +11,7 @@ from yarl import URL
 
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import Failed, Forbidden, InvalidArgument, NotFound, SkerryError, Unauthorized
-from skerry.images.progress import Tell
+from skerry.images.fetches import Tell
 
 _MAX_URL = 8192
 _MAX_REDIRECTS = 10

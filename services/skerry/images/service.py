@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import Any
 
 from skerry.api.events.v1 import events_pb2
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.api.images.v1.images_pb2_grpc import ImagesServiceServicer
 from skerry.core.errors import InvalidArgument
 from skerry.core.journal import EventJournal
 from skerry.images import library, removing
@@ -14,23 +13,25 @@ from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog
 from skerry.images.check_calls import CheckCalls
 from skerry.images.collector import Collector
+from skerry.images.commit import Commits
+from skerry.images.commit_calls import CommitCalls
 from skerry.images.intake import Intake
 from skerry.images.intake_calls import IntakeCalls
 from skerry.images.list_calls import ListCalls
-from skerry.images.progress import with_progress
 from skerry.images.pull import Pulls
 from skerry.images.reference import is_digest
+from skerry.images.registry_calls import RegistryCalls
 from skerry.images.save_calls import SaveCalls
+from skerry.images.steps import with_progress
 from skerry.images.usage_calls import UsageCalls
 
 NAME = "skerry.api.images.v1.ImagesService"
 _CHUNK = 256 << 10
 _MAX_HOLDER = 1000
 _MAX_ASKED = 10_000
-T = TypeVar("T")
 
 
-class ImagesService(CheckCalls, IntakeCalls, ListCalls, SaveCalls, UsageCalls, ImagesServiceServicer):
+class ImagesService(IntakeCalls, ListCalls, SaveCalls, UsageCalls, CheckCalls, CommitCalls, RegistryCalls):
     """One image store."""
 
     def __init__(
@@ -40,6 +41,7 @@ class ImagesService(CheckCalls, IntakeCalls, ListCalls, SaveCalls, UsageCalls, I
         blobs: Blobs,
         pulls: Pulls,
         intake: Intake,
+        commits: Commits,
         collector: Collector,
         boot_id: str,
         stopping: asyncio.Event,
@@ -48,6 +50,7 @@ class ImagesService(CheckCalls, IntakeCalls, ListCalls, SaveCalls, UsageCalls, I
         self._journal = journal
         self._blobs = blobs
         self._intake = intake
+        self._commits = commits
         self._pulls = pulls
         self._collector = collector
         self._boot_id = boot_id

@@ -60,22 +60,27 @@ class Streams:
                     one.exception()  # seen: the first error rises, the other is its consequence
             self._running -= 1
 
-    async def run(self, work: Callable[[], T], stop: Callable[[], None]) -> T:
-        """Runs work, which reads something by itself, on a thread; calls stop, which ends it, when the caller is cancelled.
+    async def run(self, work: Callable[[], T], stop: Callable[[], None] | None = None) -> T:
+        """Runs work on one of the threads, to its end also when the caller is cancelled.
 
-        Raises Unavailable when too many streams run.
+        stop makes work end soon: then its end is waited for. Raises Unavailable when too many run.
         """
         if self._running >= MAX_STREAMS:
             raise Unavailable(f"more than {MAX_STREAMS} uploads and downloads at once")
         self._running += 1
-        reading = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        running.add_done_callback(self._ended)
         try:
-            return await asyncio.shield(reading)
+            return await asyncio.shield(running)
         finally:
-            stop()
-            await asyncio.wait({reading})
-            reading.exception()  # seen: of a cancelled caller nobody else asks
-            self._running -= 1
+            if stop is not None:
+                stop()
+                await asyncio.wait({running})
+
+    def _ended(self, running: "asyncio.Future[Any]") -> None:
+        self._running -= 1
+        if not running.cancelled():
+            running.exception()  # seen: a caller that was cancelled does not ask
 
 
 async def _feed(chunks: AsyncIterator[bytes], pipe: Pipe, idle: float) -> None:

@@ -61,10 +61,6 @@ def _not_yet(what: str) -> Handler:
 
 ROUTES: list[Route] = [
     ("POST", "/images/create", create),
-    ("GET", "/images/search", _not_yet("searching registries")),
-    ("POST", "/images/{name...}/push", _not_yet("pushing images")),
-    ("POST", "/commit", _not_yet("committing containers")),
     ("POST", "/build", _not_yet("building images")),
     ("POST", "/build/prune", _not_yet("the build cache")),
-    ("GET", "/distribution/{name...}/json", _not_yet("asking a registry for a descriptor")),
 ]

@@ -66,6 +66,16 @@ class LayerWriter(Protocol):
         """
 
 
+class PathWriter(Protocol):
+    """Takes one blob that another process of this machine writes."""
+
+    # An empty file of the store's.
+    path: str
+
+    def take(self, limit: int) -> tuple[str, int]:
+        """Reads what was written there and makes it durable; returns digest and size. Raises InvalidArgument above limit bytes, Failed."""
+
+
 class Blobs(Protocol):
     """Content by digest. Digests given to it were checked to be digests."""
 
@@ -78,6 +88,9 @@ class Blobs(Protocol):
         keep: the form it comes in is kept too. A store that keeps layers compressed keeps it anyway, or makes one. expected is that
         form's digest when it is known beforehand.
         """
+
+    def by_path(self) -> AbstractContextManager[PathWriter] | None:
+        """Begins a blob that another process writes; leaving the block without `take` removes it. None: not in this kind of store."""
 
     def has(self, digest: str) -> bool:
         """Tells whether the blob is there."""

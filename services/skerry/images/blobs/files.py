@@ -6,22 +6,23 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from typing import BinaryIO
 
 from skerry.core import linux
-from skerry.core.errors import Failed, NotFound
+from skerry.core.errors import Failed, InvalidArgument, NotFound
 from skerry.core.files import sync_directory
 from skerry.images.blobs import Link, Listed
 
 _ALGORITHM = "sha256:"
 _WRITEBACK = 16 << 20
+_PIECE = 1 << 20
 
 
 class _Writer:
     def __init__(self, blobs: "FileBlobs", path: str) -> None:
         self._blobs = blobs
-        self._path = path
+        self.path = path
         self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - closed by writer()
         self._hash = hashlib.sha256()
         self._size = 0
@@ -40,7 +41,7 @@ class _Writer:
                 self._begun = self._size
         except OSError as error:
             # Said here, where it is known that not the client's stream is at fault.
-            raise Failed(f"write {self._path}: {(error.strerror or str(error)).lower()}") from None
+            raise Failed(f"write {self.path}: {(error.strerror or str(error)).lower()}") from None
 
     def commit(self, expected: str = "") -> tuple[str, int]:
         digest = f"{_ALGORITHM}{self._hash.hexdigest()}"
@@ -50,14 +51,25 @@ class _Writer:
             os.utime(self._blobs.where(digest))  # as young as if it had come now: a sweep's grace counts from here
             return digest, self._size  # the same bytes: what nodes have mounted stays the one copy
         os.fdatasync(self._file.fileno())
-        os.rename(self._path, self._blobs.where(digest))
+        os.rename(self.path, self._blobs.where(digest))
         sync_directory(self._blobs.folder)
         return digest, self._size
+
+    def take(self, limit: int) -> tuple[str, int]:
+        """Takes what another process wrote into `path` instead of calling write."""
+        with open(self.path, "rb", buffering=0) as file:
+            buffer = memoryview(bytearray(_PIECE))
+            while count := file.readinto(buffer):
+                self._hash.update(buffer[:count])
+                self._size += count
+                if self._size > limit:
+                    raise InvalidArgument(f"layer is larger than {limit} bytes")
+        return self.commit()
 
     def close(self) -> None:
         self._file.close()
         try:
-            os.unlink(self._path)
+            os.unlink(self.path)
         except FileNotFoundError:
             pass  # committed
 
@@ -123,6 +135,9 @@ class FileBlobs:
             plain = stack.enter_context(self.writer())
             compressed = stack.enter_context(self.writer()) if compression and keep else None
             yield _LayerWriter(plain, compressed)
+
+    def by_path(self) -> AbstractContextManager[_Writer]:
+        return self.writer()
 
     def where(self, digest: str) -> str:
         """Returns where the blob lies, or would lie."""

@@ -466,7 +466,7 @@ class LayerOpened(_message.Message):
     def __init__(self, path: _Optional[str] = ...) -> None: ...
 
 class CommitRequest(_message.Message):
-    __slots__ = ("parent", "diff_id", "config_json", "changes", "author", "comment", "created_by", "container_id", "container_config_json", "name", "platform", "holder")
+    __slots__ = ("parent", "diff_id", "config_json", "changes", "author", "comment", "created_by", "container_id", "container_config_json", "name", "platform", "holder", "docker_version", "fill")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     DIFF_ID_FIELD_NUMBER: _ClassVar[int]
     CONFIG_JSON_FIELD_NUMBER: _ClassVar[int]
@@ -479,6 +479,8 @@ class CommitRequest(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
     HOLDER_FIELD_NUMBER: _ClassVar[int]
+    DOCKER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    FILL_FIELD_NUMBER: _ClassVar[int]
     parent: str
     diff_id: str
     config_json: str
@@ -491,7 +493,9 @@ class CommitRequest(_message.Message):
     name: str
     platform: str
     holder: str
-    def __init__(self, parent: _Optional[str] = ..., diff_id: _Optional[str] = ..., config_json: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ..., author: _Optional[str] = ..., comment: _Optional[str] = ..., created_by: _Optional[str] = ..., container_id: _Optional[str] = ..., container_config_json: _Optional[str] = ..., name: _Optional[str] = ..., platform: _Optional[str] = ..., holder: _Optional[str] = ...) -> None: ...
+    docker_version: str
+    fill: bool
+    def __init__(self, parent: _Optional[str] = ..., diff_id: _Optional[str] = ..., config_json: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ..., author: _Optional[str] = ..., comment: _Optional[str] = ..., created_by: _Optional[str] = ..., container_id: _Optional[str] = ..., container_config_json: _Optional[str] = ..., name: _Optional[str] = ..., platform: _Optional[str] = ..., holder: _Optional[str] = ..., docker_version: _Optional[str] = ..., fill: _Optional[bool] = ...) -> None: ...
 
 class CommitResponse(_message.Message):
     __slots__ = ("image",)

@@ -1,13 +1,11 @@
-"""Work that tells how far it is, as the messages of a stream."""
+"""Between work that tells how far it is and the stream that its client reads."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import Failed
 
-Tell = Callable[[pb.Progress], None]
 _PENDING = 1000
 T = TypeVar("T")
 
@@ -20,13 +18,13 @@ async def plainly(work: Awaitable[T]) -> T:
         raise Failed(f"image store: {(error.strerror or str(error)).lower()}") from error
 
 
-async def with_progress(work: Callable[[Tell], Awaitable[T]]) -> AsyncIterator[pb.Progress | T]:
-    """Yields progress as it is told, then the result. A reader that is too slow misses how far a transfer is, and nothing else."""
-    queue: asyncio.Queue[pb.Progress] = asyncio.Queue()
+async def with_progress(work: Callable[[Callable[[Any], None]], Awaitable[Any]]) -> AsyncIterator[Any]:
+    """Yields what work tells, then what it returns. A reader that is too slow misses how far a transfer is, and nothing else."""
+    queue: asyncio.Queue[Any] = asyncio.Queue()
 
-    def tell(progress: pb.Progress) -> None:
-        if queue.qsize() < _PENDING or not progress.current:
-            queue.put_nowait(progress)
+    def tell(step: Any) -> None:
+        if queue.qsize() < _PENDING or not getattr(step, "current", 0):
+            queue.put_nowait(step)
 
     running = asyncio.ensure_future(plainly(work(tell)))
     wake = asyncio.ensure_future(queue.get())
