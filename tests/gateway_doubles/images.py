@@ -134,6 +134,14 @@ class Images(ImagesServiceServicer):
         async for item in self.events.subscribe(request.subscription):
             yield pb.SubscribeResponse(item=item)
 
+    async def GetHistory(self, request: pb.GetHistoryRequest, context: Any) -> pb.GetHistoryResponse:
+        value = self.find(request.image)
+        item = pb.HistoryItem(id=value.id, created_ns=value.created_ns, created_by="COPY / /", size=value.size, tags=value.repo_tags)
+        return pb.GetHistoryResponse(items=[item])
+
+    async def DiskUsage(self, request: pb.DiskUsageRequest, context: Any) -> pb.DiskUsageResponse:
+        return pb.DiskUsageResponse(images=[pb.ImageUsage(image=one, unique_size=one.size) for one in self.known], layers_size=1000)
+
     async def Info(self, request: pb.InfoRequest, context: Any) -> pb.InfoResponse:
         await asyncio.sleep(0)
         return pb.InfoResponse(images=len(self.known), layers_size=1000)

@@ -1,6 +1,7 @@
 """Root file systems that are imported from a URL: fetched by this service, with Docker's words for what goes wrong."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -107,7 +108,7 @@ async def _refused(url: str, response: aiohttp.ClientResponse) -> SkerryError:
 def _words(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         address = f"{error.host}:{error.port}"
-        return f"dial tcp {address}: connect: {(error.strerror or str(error)).rpartition(':')[2].strip().lower()}"
+        return f"dial tcp {address}: connect: {os.strerror(error.errno).lower() if error.errno else error.strerror}"
     if isinstance(error, TimeoutError):
         return "i/o timeout"
     return "unexpected EOF" if isinstance(error, aiohttp.ClientPayloadError) else str(error) or type(error).__name__

@@ -17,11 +17,13 @@ from skerry.gateway.routes import (
     save,
     system,
     transfer,
+    usage,
     wait,
 )
 
 ALL: list[Route] = [
     *system.ROUTES,
+    *usage.ROUTES,
     *events.ROUTES,
     *listing.ROUTES,
     *containers.ROUTES,

@@ -126,7 +126,7 @@ class Archive:
 
     def _images(self) -> list[Found]:
         if "manifest.json" in self._documents:
-            return [self._docker(entry) for entry in _decode(self._documents["manifest.json"], list[_Entry], "manifest.json")]
+            return [self._docker(entry) for entry in _decode(self._documents["manifest.json"], list[_Entry] | None, "manifest.json") or ()]
         if "index.json" in self._documents:
             index = manifests.decode(self._documents["index.json"], manifests.OCI_INDEX)
             if not isinstance(index, manifests.Index):
@@ -252,7 +252,7 @@ def _blob(digest: str) -> str:
 def _full(tag: str) -> str:
     reference = parse(tag)
     if not reference.tag:
-        raise InvalidArgument(f"invalid tag {tag!r}")
+        raise InvalidArgument(f'invalid tag "{tag[:300]}"')
     return f"{reference.repository}:{reference.tag}"
 
 
