@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal
 
+import aiohttp
 import msgspec
 
 from skerry.api.images.v1.images_pb2_grpc import add_ImagesServiceServicer_to_server
@@ -29,11 +30,13 @@ from skerry.images.registry import reach
 from skerry.images.registry.login import Logins
 from skerry.images.registry.transport import open_transport
 from skerry.images.registry_calls import Registries
+from skerry.images.remote import Remotes
 from skerry.images.search import Searches
 from skerry.images.service import NAME, ImagesService
 from skerry.images.stores import StoreSettings, open_stores
 from skerry.images.storing import Storing
 from skerry.images.streams import open_streams
+from skerry.images.uploads import Pipes
 
 # How often is looked for blobs that have grown old enough to go, and for what dead services left.
 _SWEEP_SECONDS = 1800.0
@@ -77,6 +80,8 @@ async def service(settings: Settings) -> AsyncIterator[str]:
     async with (
         open_stores(settings) as stores,
         open_transport(settings.certificates) as transport,
+        # Of imports from a URL. No cookies: what one server sets is nobody else's business.
+        aiohttp.ClientSession(trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as session,
         open_streams() as streams,
         Tasks() as tasks,
     ):
@@ -98,9 +103,12 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         asked = reach.Registries(transport, settings.mirrors, settings.insecure_registries)
         pulls = Pulls(asked, catalog, blobs, storing, fetches, ingest, collector)
         limits = Limits(settings.max_layer_bytes, settings.max_layer_ratio, keep, settings.upload_idle)
-        intake = Intake(blobs, storing, streams, collector, limits)
+        intake = Intake(catalog, blobs, storing, streams, collector, limits)
         commits = Commits(catalog, blobs, streams, collector, limits)
         servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, commits, collector, boot_id, stopping)
+        servicer.streams, servicer.upload_idle = streams, settings.upload_idle
+        servicer.pipes = await asyncio.to_thread(Pipes, os.path.join(settings.run, "uploads"))
+        servicer.remotes = Remotes(session, settings.upload_idle)
         servicer.checker = Checker(catalog, blobs, collector, layer_bytes=settings.max_layer_bytes)
         keep_pushed = settings.keep_compressed != "never"
         compressing = Compressing(catalog, blobs, streams, keep=keep_pushed)
