@@ -57,6 +57,8 @@ GATEWAY_PRIORITY = Version(1, 48)
 # HostConfig has Annotations.
 ANNOTATIONS = Version(1, 43)
 
+# The build's answer tells the ids of stages besides.
+BUILD_AUX = Version(1, 30)
 # A missing image is told in one sentence; below: "no such image: X: No such image: X:latest".
 SHORT_IMAGE_TEXT = Version(1, 44)
 
