@@ -138,32 +138,30 @@ class Tree:
 
     def content(self, node: Node) -> Iterator[bytes]:
         """Yields a regular file's bytes; a hard link's are those of the file it names. Raises Missing."""
-        member = self._regular(node)
-        self._file.seek(member.offset)
-        left = member.size
+        member = self.described(node)
+        if member is None or member.kind != REGULAR:
+            raise Missing("")
+        at, left = member.offset, member.size
         while left:
-            data = self._file.read(min(left, _PIECE))
+            data = os.pread(self._file.fileno(), min(left, _PIECE), at)
             if not data:
                 raise InvalidArgument("unexpected EOF")
+            at += len(data)
             left -= len(data)
             yield data
 
-    def _regular(self, node: Node) -> Member:
+    def original(self, node: Node) -> Node:
+        """Returns the entry that a hard link is another name of; anything else is itself. Raises Missing."""
         for _ in range(_LINKS):
             member = node.member
             if member is None or member.kind != HARDLINK:
-                break
+                return node
             node = self.find(member.link)[1]
-        else:
-            raise Missing("")
-        if member is None or member.kind != REGULAR:
-            raise Missing("")
-        return member
+        raise Missing("")
 
     def described(self, node: Node) -> Member | None:
-        """Returns what an entry says of itself: for a hard link to a file, that file's metadata under its own name."""
-        member = node.member
-        return self._regular(node) if member is not None and member.kind == HARDLINK else member
+        """Returns what an entry says of itself: a hard link says what the entry says that it is another name of. Raises Missing."""
+        return self.original(node).member
 
     def digest(self, path: str, node: Node) -> str:
         """Returns Docker's hash of one entry, without times: sha256 over header fields and content; a bare directory's is its path."""
