@@ -77,10 +77,10 @@ class _Content(io.RawIOBase):
         return len(data)
 
 
-def resolve(tree: Tree | None, words: Sequence[str], *, context: bool, unpack: bool = False) -> list[Source]:
+def resolve(tree: Tree | None, words: Sequence[str], *, context: bool, unpack: bool = False, alone: bool = True) -> list[Source]:
     """Finds what the words name. Blocks (hashes). Raises Failed in Docker's words.
 
-    context: the tree is the build context, and not an image's.
+    context: the tree is the build context, and not an image's. alone: finding nothing at all is an error.
     """
     if tree is None:
         raise Failed("missing build context")
@@ -96,7 +96,7 @@ def resolve(tree: Tree | None, words: Sequence[str], *, context: bool, unpack: b
         for path, _ in tree.walk("", tree.root):
             if path and pattern is not None and pattern.match(path):
                 found.append(_one(tree, path, context=context, unpack=unpack))
-    if not found:
+    if not found and alone:
         raise Failed("no source files were specified")
     return found
 
@@ -113,9 +113,9 @@ def _one(tree: Tree, asked: str, *, context: bool, unpack: bool) -> Source:
         raise Failed(f"file not found in build context or excluded by .dockerignore: {text}" if context else text) from None
 
 
-def digest(sources: Sequence[Source]) -> str:
-    """Returns the hash that stands in the history and in the cache for all of them."""
-    return sources[0].digest if len(sources) == 1 else _joined("multi", [one.digest for one in sources])
+def digest(digests: Sequence[str]) -> str:
+    """Returns the hash that stands in the history and in the cache for all sources of a step."""
+    return digests[0] if len(digests) == 1 else _joined("multi", digests)
 
 
 def _joined(kind: str, digests: Sequence[str]) -> str:

@@ -43,20 +43,24 @@ class Missing(Exception):
 class Tree:
     """The tree of an archive in `file`. Reading and hashing block: call them on a thread."""
 
-    def __init__(self, file: BinaryIO, size: int, limits: Limits, *, type_bits: bool = False) -> None:
-        """type_bits: hashes see modes with the file type's bits and owners' names, as for files that Docker reads from an image.
-
-        Raises InvalidArgument for what is no archive, or too much of one.
-        """
+    def __init__(self, file: BinaryIO, *, type_bits: bool = False) -> None:
+        """type_bits: hashes see modes with the file type's bits and owners' names, as for files that Docker reads from an image."""
         self._file = file
         self._type_bits = type_bits
         self.root = Node(None)
+
+    @classmethod
+    def read(cls, file: BinaryIO, size: int, limits: Limits, *, type_bits: bool = False) -> "Tree":
+        """Returns the tree of an archive of size bytes. Raises InvalidArgument for what is no archive, or too much of one."""
+        tree = cls(file, type_bits=type_bits)
         for count, member in enumerate(members(file, size), 1):
             if count > limits.entries:
                 raise InvalidArgument(f"the build context has more than {limits.entries} entries")
-            self._add(member, limits.depth)
+            tree.add(member, limits.depth)
+        return tree
 
-    def _add(self, member: Member, depth: int) -> None:
+    def add(self, member: Member, depth: int = 1) -> None:
+        """Adds one entry. Raises InvalidArgument."""
         # Clamped at the root, as if it were extracted inside of it.
         parts = _parts(os.path.normpath("/" + member.name))
         if len(parts) > depth:
@@ -126,6 +130,31 @@ class Tree:
             done.append(part)
             nodes.append(child)
         return "/".join(done), nodes[-1]
+
+    def has(self, path: str) -> bool:
+        """Tells whether a path leads to something."""
+        try:
+            self.find(path)
+        except Missing:
+            return False
+        return True
+
+    def remove(self, name: str) -> None:
+        """Takes a name at the top away, if it is there."""
+        assert self.root.children is not None
+        self.root.children.pop(name, None)
+
+    def has_link(self, path: str) -> bool:
+        """Tells whether a path, or a directory on the way to it, is a symlink here."""
+        node = self.root
+        for part in _parts(path):
+            child = node.children.get(part) if node.children is not None else None
+            if child is None:
+                return False
+            if child.link is not None:
+                return True
+            node = child
+        return False
 
     def walk(self, path: str, node: Node) -> Iterator[tuple[str, Node]]:
         """Yields path and node of everything below a node, and the node itself first; names in order. Symlinks are not followed."""

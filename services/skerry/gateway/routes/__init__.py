@@ -1,7 +1,7 @@
 """Docker's endpoints, one file per noun; ALL is what the router knows."""
 
 from skerry.gateway.call import Route
-from skerry.gateway.routes import attach, containers, events, execs, images, listing, logs, networks, system, transfer, wait
+from skerry.gateway.routes import attach, build, containers, events, execs, images, listing, logs, networks, system, transfer, wait
 
 ALL: list[Route] = [
     *system.ROUTES,
@@ -12,6 +12,7 @@ ALL: list[Route] = [
     *wait.ROUTES,
     *logs.ROUTES,
     *execs.ROUTES,
+    *build.ROUTES,
     *transfer.ROUTES,
     *images.ROUTES,
     *networks.ROUTES,

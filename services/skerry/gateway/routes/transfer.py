@@ -188,7 +188,5 @@ ROUTES: list[Route] = [
     ("GET", "/images/{name...}/get", _not_yet("saving images")),
     ("POST", "/images/{name...}/push", _not_yet("pushing images")),
     ("POST", "/commit", _not_yet("committing containers")),
-    ("POST", "/build", _not_yet("building images")),
-    ("POST", "/build/prune", _not_yet("the build cache")),
     ("GET", "/distribution/{name...}/json", _not_yet("asking a registry for a descriptor")),
 ]
