@@ -38,8 +38,8 @@ test: setup-test ## runs all tests (units, contracts, real kernel, docker CLI, f
 test-long: setup-test ## runs the long forms too
 	$(PYTEST) -m long --timeout 7200 tests
 
-conformance: setup-test ## runs the docker CLI cases against dockerd: a case counts only when it passes there
-	$(PYTEST) tests/conformance --engine dockerd
+conformance: setup-test ## runs the docker CLI cases on dockerd and on Skerry and prints one table (a case counts only when dockerd passes it)
+	$(SUDO) $(PYTHON) -m tests.conformance.compare
 
 bench: setup-test ## measures Skerry beside dockerd and prints ratios
 	$(SUDO) $(PYTHON) -m tests.bench

@@ -1,9 +1,11 @@
 """Whole engines for tests and benches: Skerry and Debian's dockerd, each in a network namespace and directories of its own."""
 
 import contextlib
+import glob
 import http.client
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -172,7 +174,7 @@ def end_processes(folder: str) -> None:
         left = [
             pid
             for pid, command in commands()
-            if pid != os.getpid() and (folder in command or _mentions(pid, folder) or _rooted(pid, folder))
+            if pid != os.getpid() and (folder in command or _mentions(pid, folder) or rooted(pid, folder))
         ]
         if not left:
             return
@@ -182,7 +184,7 @@ def end_processes(folder: str) -> None:
         time.sleep(0.1)
 
 
-def _rooted(pid: int, folder: str) -> bool:
+def rooted(pid: int, folder: str) -> bool:
     """Tells whether a process's root file system is one of the engine's containers."""
     try:
         with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="replace") as file:
@@ -200,6 +202,39 @@ def unmount_below(folder: str) -> None:
         subprocess.run(["umount", "-l", point], capture_output=True, check=False)
 
 
+def cgroups(engine: str) -> dict[str, list[str]]:
+    """Returns the cgroups of an engine's containers by container id, in every hierarchy of the host (v1, v2, hybrid).
+
+    The kernel's tree is one for all: those of other engines of the same kind are among them.
+    """
+    found: dict[str, list[str]] = {}
+    parent = "docker" if engine == "dockerd" else "skerry"
+    for hierarchy in ("/sys/fs/cgroup", *glob.glob("/sys/fs/cgroup/*/")):
+        for path in glob.glob(f"{hierarchy.rstrip('/')}/{parent}/*/"):
+            identity = os.path.basename(path.rstrip("/"))
+            if re.fullmatch("[0-9a-f]{64}", identity):
+                found.setdefault(identity, []).append(path)
+    return found
+
+
+def _remove_cgroups(name: str, folder: str) -> None:
+    """Removes the cgroups of containers that the engine still had; only ids found in its own folder."""
+    kept = {identity for place in ("containers", "runtime") for identity in _names(f"{folder}/root/{place}")}
+    for identity, paths in cgroups(name).items():
+        if identity in kept:
+            for path in paths:
+                for inner, _, _ in os.walk(path, topdown=False):
+                    with contextlib.suppress(OSError):  # a process that just ends: it is gone with the namespace
+                        os.rmdir(inner)
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
 @contextlib.contextmanager
 def _place(name: str) -> Iterator[tuple[str, str]]:
     token = secrets.token_hex(3)
@@ -210,6 +245,7 @@ def _place(name: str) -> Iterator[tuple[str, str]]:
         yield folder, netns
     finally:
         end_processes(folder)
+        _remove_cgroups(name, folder)
         unmount_below(folder)
         subprocess.run(["ip", "netns", "del", netns], check=False)
         shutil.rmtree(folder, ignore_errors=True)

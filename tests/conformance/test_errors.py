@@ -205,9 +205,35 @@ def test_wait_conditions(engine: Engine, name: str, stopped: str) -> None:
     assert engine.request("POST", f"/v1.41/containers/{stopped}/wait?condition=not-running")[1]["StatusCode"] == 0
 
 
-def test_ambiguous_and_short_ids(engine: Engine, running: str) -> None:
-    assert engine.request("GET", f"/containers/{running[:3]}/json")[1]["Id"] == running
-    assert _said(engine, "GET", f"/containers/{LONG}/json")[0] == 404
+def test_wait_for_the_next_exit_and_for_removal(engine: Engine, name: str) -> None:
+    """Both answer headers before the container is started: the CLI sends its wait first."""
+    engine.request("POST", f"/v1.41/containers/create?name={name}",
+                   {"Image": "busybox", "Cmd": ["sh", "-c", "exit 8"], "HostConfig": {"AutoRemove": True}})  # fmt: skip
+    waits = [UnixConnection(engine.socket, 20) for _ in range(2)]
+    try:
+        for one, condition in zip(waits, ("next-exit", "removed"), strict=True):
+            one.request("POST", f"/v1.41/containers/{name}/wait?condition={condition}")
+        answers = [one.getresponse() for one in waits]
+        assert [answer.status for answer in answers] == [200, 200]
+        assert engine.request("POST", f"/v1.41/containers/{name}/start")[0] == 204
+        assert [json.loads(answer.read())["StatusCode"] for answer in answers] == [8, 8]
+        assert engine.request("GET", f"/v1.41/containers/{name}/json")[0] == 404
+    finally:
+        for one in waits:
+            one.close()
+
+
+def test_short_ids(engine: Engine, running: str) -> None:
+    assert engine.request("GET", f"/v1.41/containers/{running[:12]}/json")[1]["Id"] == running
+    assert _said(engine, "GET", f"/v1.41/containers/{LONG}/json")[0] == 404
+
+
+def test_an_ambiguous_prefix_is_refused(engine: Engine) -> None:
+    seen: set[str] = set()
+    while (one := engine.request("POST", "/v1.41/containers/create", {"Image": "busybox"})[1]["Id"])[0] not in seen:
+        seen.add(one[0])
+    status, message = _said(engine, "GET", f"/v1.41/containers/{one[0]}/json")
+    assert (status, message.lower()) == (500, f"multiple ids found with provided prefix: {one[0]}")
 
 
 def test_every_answer_names_the_server(engine: Engine) -> None:

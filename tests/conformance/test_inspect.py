@@ -41,7 +41,8 @@ def test_the_document(engine: Engine, name: str, tmp_path) -> None:
 
 @covers("inspect --format")
 def test_format_and_times(engine: Engine, name: str) -> None:
-    engine.docker("run", "--name", name, "busybox", "false", check=False)
+    # Not shorter: dockerd notes the start after the event of it, and thus sometimes after the end.
+    engine.docker("run", "--name", name, "busybox", "sh", "-c", "sleep 0.3; exit 1", check=False)
     started, finished, code, pid = engine.out(
         "inspect", "-f", "{{.State.StartedAt}} {{.State.FinishedAt}} {{.State.ExitCode}} {{.State.Pid}}", name
     ).split()

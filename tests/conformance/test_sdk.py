@@ -75,7 +75,8 @@ def test_attach_socket(client: docker.DockerClient) -> None:
     seen = b""
     while seen.count(b"typed") < 2:  # the terminal's echo and cat's output
         seen += taken._sock.recv(1024)
-    taken._sock.close()
+    # The response first: it flushes what it reads from, which must not be closed then.
+    taken._response.close()
     taken.close()
 
 

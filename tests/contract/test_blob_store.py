@@ -30,7 +30,8 @@ def test_a_blob_is_found_under_its_digest(make: Callable[[], Blobs]) -> None:
     assert put(blobs) == DIGEST
     assert blobs.has(DIGEST)
     assert (blobs.size(DIGEST), blobs.read(DIGEST, 100)) == (len(DATA), DATA)
-    assert Path(blobs.path(DIGEST)).read_bytes() == DATA
+    path = blobs.path(DIGEST)
+    assert path is None or Path(path).read_bytes() == DATA
     assert list(blobs.all()) == [DIGEST]
     assert put(blobs) == DIGEST
     assert blobs.remove(DIGEST) == len(DATA)

@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from engines import Engine, commands, skerry_engine
+from engines import Engine, cgroups, commands, rooted, skerry_engine
 from images.busybox import make_busybox
 
 VICTIMS = ("gateway", "images", "containers", "networks", "logs", "supervisor")
@@ -32,7 +32,6 @@ i=0; now; next=$now; while [ ! -e /stop ]; do
 awk -v i=$i 'BEGIN { for (n = i; n < i + 6000; n++) printf "L%010d %0240d\\n", n, 0 }'
 i=$((i + 6000)); next=$((next + 24)); now; [ $now -ge $next ] || usleep $(((next - now) * 10000))
 done; echo END"""
-_CGROUPS = ("/sys/fs/cgroup/pids/skerry", "/sys/fs/cgroup/skerry")
 _LINE = re.compile(rb"L\d{10} 0{240}")
 # The client's connection ends with the gateway that held it. Any other part's death leaves the same stream going, without a hole.
 _CUTTING = ("gateway",)
@@ -192,9 +191,9 @@ def snapshot(engine: Engine) -> dict[str, int]:
         "mounts": sum("/layers/" not in one for one in mounts),
         "links": sum("veth" in one or "gone" in one for one in links),
         "published ports": elements.count(" : 172."),
-        "cgroups": sum(name in known for folder in _CGROUPS for _, names, _ in os.walk(folder) for name in names),
-        # All that is no part of the engine itself: monitors, OCI runtimes, shims of tests that ended.
-        "processes": sum(engine.folder in command and pid not in own for pid, command in commands()),
+        "cgroups": len(known & cgroups("skerry").keys()),
+        # All that is no part of the engine itself: containers' processes, monitors, OCI runtimes.
+        "processes": sum(pid not in own and (engine.folder in command or rooted(pid, engine.folder)) for pid, command in commands()),
         **{what: _entries(f"{engine.folder}/root/{what}") for what in ("runtime", "containers", "networks/sandboxes")},
         "netns": _entries(f"{engine.folder}/run/netns"),
         "named netns": len(known.intersection(os.listdir("/run/netns"))),

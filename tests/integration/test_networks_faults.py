@@ -95,7 +95,7 @@ async def test_a_service_killed_at_any_step_of_a_create_leaves_nothing_after_its
     places: tuple[Namespace, Namespace], path: str, step: str
 ) -> None:
     async with process(path, SKERRY_FAILPOINTS=f"networks.create.{step}=kill") as (client, started):
-        with pytest.raises(Exception, match=r"closed|UNAVAILABLE"):
+        with pytest.raises(Exception, match=r"closed|UNAVAILABLE|Stream removed"):
             await client.create(ports=[port(80, 8080)])
         assert await asyncio.to_thread(started.wait, 10) == -signal.SIGKILL
     async with running(path) as client:
@@ -107,7 +107,7 @@ async def test_a_service_killed_at_any_step_of_a_create_leaves_nothing_after_its
 async def test_a_service_killed_in_a_release_finishes_it_at_its_restart(places: tuple[Namespace, Namespace], path: str, step: str) -> None:
     async with process(path, SKERRY_FAILPOINTS=f"networks.release.{step}=kill") as (client, started):
         sandbox = await client.create(ports=[port(80, 8080)])
-        with pytest.raises(Exception, match=r"closed|UNAVAILABLE"):
+        with pytest.raises(Exception, match=r"closed|UNAVAILABLE|Stream removed"):
             await client.release(sandbox.container_id)
         assert await asyncio.to_thread(started.wait, 10) == -signal.SIGKILL
     async with running(path) as client:

@@ -1,4 +1,4 @@
-"""What crun 1.8.1 and runc 1.1.5 print, recorded, and what Docker says then."""
+"""What crun 1.8.1 and 1.21, and runc 1.1.5 print, recorded, and what Docker says then."""
 
 import pytest
 
@@ -36,6 +36,12 @@ RUNC = 'time="2026-11-24T11:34:49Z" level=error msg="runc create failed: unable 
             NO_X,
         ),
         ("open executable: Permission denied", "/etc/passwd", 126, START + 'exec: "/etc/passwd": permission denied: unknown'),
+        (
+            "the path `/etc/plain` exists but it is not executable: Operation not permitted",
+            "/etc/plain",
+            126,
+            START + 'exec: "/etc/plain": permission denied: unknown',
+        ),
         ("open executable: Operation not permitted", "/etc", 126, START + 'exec: "/etc": permission denied: unknown'),
         ("open executable: Operation not permitted", "", 127, START + 'exec: "": executable file not found in $PATH: unknown'),
         (

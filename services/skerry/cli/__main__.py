@@ -19,7 +19,10 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="show the services, their state and memory")
     status.add_argument("--json", action="store_true", help="print JSON")
     doctor = commands.add_parser("doctor", help="look at what this machine lacks, and how to mend it")
-    for one in (up, status, doctor):
+    images = commands.add_parser("images", help="look after the image store").add_subparsers(dest="action", required=True, metavar="ACTION")
+    fsck = images.add_parser("fsck", help="check every blob and row of the running image store")
+    fsck.add_argument("--repair", action="store_true", help="mend what can be mended without loss, remove what is damaged or unused")
+    for one in (up, status, doctor, fsck):
         one.add_argument("--root", help="data directory (SKERRY_ROOT, default /var/lib/skerry)")
         one.add_argument("--run", help="directory of sockets (SKERRY_RUN, default /run/skerry)")
     up.add_argument("--log-level", default=os.environ.get("SKERRY_LOG_LEVEL", "info"), choices=("debug", "info", "warning", "error"))
@@ -52,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from skerry.cli import status
 
         return status.show(where, as_json=options.json)
+    if options.command == "images":
+        from skerry.cli import images
+
+        return images.fsck(where, repair=options.repair)
     from skerry.cli import doctor
 
     return doctor.show(where)

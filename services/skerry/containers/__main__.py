@@ -8,6 +8,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Annotated
+
+import msgspec
 
 from skerry.api.containers.v1 import containers_pb2, execs_pb2
 from skerry.api.containers.v1.containers_pb2_grpc import add_ContainersServiceServicer_to_server
@@ -18,8 +21,10 @@ from skerry.containers.execs import Execs
 from skerry.containers.filters import compiled_filters
 from skerry.containers.host import host_facts
 from skerry.containers.layers.store import open_layers
+from skerry.containers.layers.tar import Limits
 from skerry.containers.monitors import Monitors, ensure_keeper, keeper_command
 from skerry.containers.node import Node
+from skerry.containers.outside import Outside
 from skerry.containers.reconcile import reconcile
 from skerry.containers.runtime import probe
 from skerry.containers.service import ContainersService
@@ -48,6 +53,9 @@ class Settings(Common, frozen=True, kw_only=True):
     runtime: str = ""
     # How layers are mounted: erofs or directories; empty: erofs where the kernel can.
     layers: str = ""
+    # What one layer may have, against tars made to hurt: entries, and names in a path.
+    max_layer_entries: Annotated[int, msgspec.Meta(ge=1, le=100_000_000)] = 1_000_000
+    max_layer_depth: Annotated[int, msgspec.Meta(ge=1, le=900)] = 256
     # Bytes that one container's spool may hold, usually and while its router is away.
     quota: int = 64 << 20
     away_quota: int = 1 << 30
@@ -58,15 +66,18 @@ class Settings(Common, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def service(settings: Settings) -> AsyncIterator[str]:
-    """Runs the service; yields its address. Containers go on when it ends."""
+async def service(settings: Settings, outside: Outside | None = None) -> AsyncIterator[str]:
+    """Runs the service; yields its address. Containers go on when it ends. outside: what enter_mount_namespace returned."""
     os.makedirs(f"{settings.root}/runtime", mode=0o711, exist_ok=True)
     os.makedirs(settings.run, mode=0o711, exist_ok=True)
     await ensure_keeper(settings.run)
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(f"{settings.root}/runtime/containers.db", MIGRATIONS))
-        layers = await stack.enter_async_context(open_layers(settings.root, settings.run, form=settings.layers, tls=tls_of(settings)))
+        limits = Limits(settings.max_layer_entries, settings.max_layer_depth)
+        layers = await stack.enter_async_context(
+            open_layers(settings.root, settings.run, form=settings.layers, tls=tls_of(settings), limits=limits)
+        )
         shipper = Shipper(tls=tls_of(settings), quota=settings.quota, away_quota=settings.away_quota, disk_share=settings.disk_share)
         await stack.enter_async_context(shipper)
         runtime = await probe(settings.run, settings.runtime)
@@ -79,6 +90,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
             image_store=settings.images or f"unix:{settings.run}/images.sock",
             router=settings.logs or f"unix:{settings.run}/logs.sock",
             host=host_facts(),
+            outside=outside or Outside(),
             runtime=runtime,
             filters=await compiled_filters(runtime),
             layers=layers,
@@ -119,17 +131,22 @@ def start_keeper(run: str) -> None:
         time.sleep(0.02)
 
 
-def enter_mount_namespace(run: str) -> None:
-    """Enters the mount namespace that the keeper pinned, if it did. Only while the process has one thread. Raises OSError."""
+def enter_mount_namespace(run: str) -> Outside:
+    """Enters the mount namespace that the keeper pinned, if it did; returns the one it left.
+
+    Only while the process has one thread. Raises OSError.
+    """
     path = f"{run}/ns/mnt"
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return
+        return Outside()
     try:
+        root = os.open("/", os.O_PATH | os.O_CLOEXEC)
         linux.setns(fd, linux.CLONE_NEWNS)
     finally:
         os.close(fd)
+    return Outside(root)
 
 
 def main() -> None:
@@ -140,8 +157,8 @@ def main() -> None:
         start_keeper(settings.run)
     except SkerryError as error:
         raise SystemExit(f"error: {error}") from None
-    enter_mount_namespace(settings.run)
-    lifecycle.run(service(settings))
+    outside = enter_mount_namespace(settings.run)
+    lifecycle.run(service(settings, outside))
 
 
 if __name__ == "__main__":

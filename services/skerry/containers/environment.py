@@ -9,6 +9,7 @@ from skerry.containers.filters import CompiledFilters
 from skerry.containers.host import HostFacts
 from skerry.containers.layers.store import Layers
 from skerry.containers.monitors import Monitors
+from skerry.containers.outside import Outside
 from skerry.containers.runtime import Runtime
 from skerry.containers.shipper import Shipper
 from skerry.containers.store import ContainerStore
@@ -31,6 +32,7 @@ class Environment:
     image_store: str
     router: str
     host: HostFacts
+    outside: Outside
     runtime: Runtime
     filters: CompiledFilters
     layers: Layers

@@ -13,6 +13,7 @@ from skerry.core.errors import InvalidArgument
 _SYS_OPENAT2 = 437
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_IN_ROOT = 0x10
+_ATTEMPTS = 1000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -22,11 +23,15 @@ _libc.syscall.restype = ctypes.c_long
 def open_at(root: int, path: str | bytes, flags: int, mode: int = 0) -> int:
     """Opens path below the directory root as chroot(2) would see it; magic links (/proc/*/fd) are refused. Raises OSError."""
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
-    fd: int = _libc.syscall(_SYS_OPENAT2, ctypes.c_int(root), os.fsencode(path), how, ctypes.c_size_t(len(how)))
-    if fd < 0:
+    for attempt in range(_ATTEMPTS):
+        fd: int = _libc.syscall(_SYS_OPENAT2, ctypes.c_int(root), os.fsencode(path), how, ctypes.c_size_t(len(how)))
+        if fd >= 0:
+            return fd
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), os.fsdecode(path))
-    return fd
+        # Something was renamed while the kernel went up by "..": it cannot tell whether that led out, and wants to be asked again.
+        if number != errno.EAGAIN or attempt == _ATTEMPTS - 1:
+            raise OSError(number, os.strerror(number), os.fsdecode(path))
+    raise AssertionError("not reached")
 
 
 @contextmanager
@@ -63,12 +68,17 @@ def make_directories(rootfs: str, path: str, mode: int = 0o755) -> None:
     Raises InvalidArgument ("Cannot mkdir: X is not a directory") when a component is something else.
     """
     with opened_root(rootfs) as root:
-        try:
-            os.close(open_at(root, path, _DIRECTORY))
-        except FileNotFoundError:
-            _make_missing(root, path, mode)
-        except NotADirectoryError:
-            raise InvalidArgument(f"Cannot mkdir: {path} is not a directory") from None
+        make_below(root, path, mode)
+
+
+def make_below(root: int, path: str, mode: int = 0o755) -> None:
+    """Like make_directories, by the open root."""
+    try:
+        os.close(open_at(root, path, _DIRECTORY))
+    except FileNotFoundError:
+        _make_missing(root, path, mode)
+    except NotADirectoryError:
+        raise InvalidArgument(f"Cannot mkdir: {path} is not a directory") from None
 
 
 def _make_missing(root: int, path: str, mode: int) -> None:

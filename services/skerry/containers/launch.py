@@ -79,16 +79,15 @@ def _failure(container: Container, error: BaseException) -> tuple[int, SkerryErr
 async def _bring_up(
     container: Container, run: int, pid_namespace_of: Container | None, ipc_namespace_of: Container | None
 ) -> tuple[Monitor, int, int]:
-    environment, record, spec = container.environment, container.record, container.spec
+    environment, record = container.environment, container.record
     await failpoints.reached("containers.start.recorded")
     rootfs = await environment.layers.mount_rootfs(container.directory, record.layer_messages())
     await failpoints.reached("containers.start.mounted")
     pid_namespace, ipc_namespace = _namespace(pid_namespace_of, "pid"), _namespace(ipc_namespace_of, "ipc")
-    created = frozenset(mount.target for mount in spec.mounts if mount.type == "bind" and mount.create_source)
-    empty = await asyncio.to_thread(mounts.make_sources, record.mounts, created) if record.mounts else []
-    for volume in empty:
-        await _copy_up(rootfs, volume)
+    await fill_volumes(container, rootfs)
     shm_path = f"{ipc_namespace_of.directory}/shm" if ipc_namespace_of else ""
+    if netns := record.sandbox_message().netns_path:
+        await asyncio.to_thread(environment.outside.show_namespace, netns)
     config = await asyncio.to_thread(_prepare, container, rootfs, (pid_namespace, ipc_namespace, shm_path))
     await failpoints.reached("containers.start.prepared")
     # Before the process: from now on its output is held for the router.
@@ -116,6 +115,16 @@ def _namespace(other: Container | None, kind: str) -> str:
     if other.state.phase is not Phase.RUNNING:
         raise Conflict(f"cannot join {kind.upper()} of a non running container: {other.id}")
     return f"/proc/{other.state.pid}/ns/{kind}"
+
+
+async def fill_volumes(container: Container, rootfs: str) -> None:
+    """Makes missing bind sources and volumes, and copies the image's content into volumes that are still empty. Raises Failed."""
+    mounts_asked = container.record.mounts
+    if not mounts_asked:
+        return
+    created = frozenset(mount.target for mount in container.spec.mounts if mount.type == "bind" and mount.create_source)
+    for volume in await asyncio.to_thread(mounts.make_sources, mounts_asked, created):
+        await _copy_up(rootfs, volume)
 
 
 async def _copy_up(rootfs: str, volume: Volume) -> None:

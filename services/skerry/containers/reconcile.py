@@ -7,6 +7,7 @@ import shutil
 import time
 
 from skerry.containers import mounts
+from skerry.containers.commit import thaw
 from skerry.containers.container import Container
 from skerry.containers.execs import Execs
 from skerry.containers.launch import ship_target
@@ -57,6 +58,7 @@ async def _running(container: Container) -> None:
     match await environment.monitors.adopt(container.directory):
         case Monitor() as monitor:
             container.watch_exit(monitor, run)
+            await thaw(container)
         case Exit(code=code, time_ns=time_ns, run=ended) if ended == run:
             await container.apply(Exited(run, code, time_ns))
         case _:

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from skerry.api.containers.v1 import containers_pb2 as pb
-from skerry.api.containers.v1.containers_pb2_grpc import ContainersServiceServicer
 from skerry.containers import stop, wait
 from skerry.containers.attach import attach
+from skerry.containers.commit_calls import CommitCalls
+from skerry.containers.copy_calls import CopyCalls
 from skerry.containers.info import info
 from skerry.containers.lines import LineOptions, read_lines
 from skerry.containers.node import Node
@@ -16,7 +17,7 @@ from skerry.containers.top import top
 from skerry.core.errors import Conflict, InvalidArgument
 
 
-class ContainersService(ContainersServiceServicer):
+class ContainersService(CommitCalls, CopyCalls):
     """See containers.proto."""
 
     def __init__(self, node: Node) -> None:

@@ -17,6 +17,8 @@ _RUNC_PREFIX = re.compile(r"^(?:runc (?:create|run) failed: |exec failed: |unabl
 _CRUN_NOT_FOUND = re.compile(r"executable file [`'\"]?(.*?)[`'\"]? not found")
 _CRUN_CHDIR = re.compile(r"chdir(?: to)? [`'\"]([^`'\"]*)[`'\"]: (.+)")
 _CRUN_OPEN = re.compile(r"^open executable: (?:Permission denied|Operation not permitted|Is a directory)")
+# crun from 1.20 on.
+_CRUN_NO_PROGRAM = re.compile(r"^the path [`'\"].*[`'\"] exists but it is not executable")
 _CRUN_ACCESS = re.compile(r"executable file [`'\"]?.*?[`'\"]?:? ?.*?(?:Permission denied|Is a directory)")
 _DIRECTORY_HINT = (
     ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
@@ -68,7 +70,7 @@ def _cause(text: str, argv0: str) -> str:
         return f'exec: "{name}": executable file not found in $PATH'
     if _CRUN_OPEN.match(text) and not argv0:
         return 'exec: "": executable file not found in $PATH'
-    if _CRUN_OPEN.match(text) or _CRUN_ACCESS.search(text):
+    if _CRUN_OPEN.match(text) or _CRUN_NO_PROGRAM.match(text) or _CRUN_ACCESS.search(text):
         return f'exec: "{argv0}": permission denied'
     if match := _CRUN_CHDIR.search(text):
         return f'chdir to cwd ("{match.group(1)}") set in config.json failed: {match.group(2).lower()}'

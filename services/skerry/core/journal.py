@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -27,20 +28,25 @@ def append(db: sqlite3.Connection, event: pb.Event) -> None:
         db.execute("DELETE FROM event WHERE sequence <= ?", (event.sequence - KEEP,))
 
 
-class Journal:
-    """Replays and follows a service's events. A follower that falls more than KEEP events behind is ended; it asks again."""
+class EventJournal(ABC):
+    """Replays and follows a service's events, wherever they are kept.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    A follower that falls more than KEEP events behind is ended; it asks again.
+    """
+
+    def __init__(self) -> None:
         self._followers: set[asyncio.Queue[pb.Event | None]] = set()
 
+    @abstractmethod
     async def publish(self, event: pb.Event) -> None:
-        """Writes one event in a transaction of its own and tells the followers."""
-        await self._database.transact(lambda db: append(db, event))
-        self.published(event)
+        """Keeps one event, giving it its sequence (and time, when 0), and tells the followers."""
+
+    @abstractmethod
+    async def replay(self, request: pb.SubscribeRequest) -> list[pb.Event]:
+        """Returns the kept events that the request asks for, in order."""
 
     def published(self, event: pb.Event) -> None:
-        """Tells the followers of an event that `append` wrote."""
+        """Tells the followers of an event that is kept already."""
         for queue in list(self._followers):
             try:
                 queue.put_nowait(event)
@@ -57,7 +63,7 @@ class Journal:
         stop: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
         try:
             last = 0
-            for event in await self._replay(request):
+            for event in await self.replay(request):
                 last = event.sequence
                 yield pb.SubscribeResponse(event=event)
             yield pb.SubscribeResponse(live=pb.Live())
@@ -70,7 +76,20 @@ class Journal:
             stop.cancel()
             self._followers.discard(queue)
 
-    async def _replay(self, request: pb.SubscribeRequest) -> list[pb.Event]:
+
+class Journal(EventJournal):
+    """The journal in a service's SQLite file, in the table of SCHEMA."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self._database = database
+
+    async def publish(self, event: pb.Event) -> None:
+        """Writes it in a transaction of its own."""
+        await self._database.transact(lambda db: append(db, event))
+        self.published(event)
+
+    async def replay(self, request: pb.SubscribeRequest) -> list[pb.Event]:
         if not (request.since_ns or request.after_sequence):
             return []
         until = request.until_ns or 2**63 - 1

@@ -84,7 +84,7 @@ class Call:
         return body
 
     async def container(self, *, size: bool = False) -> containers_pb2.Container:
-        """Returns the container that the path names. Raises NotFound, InvalidArgument."""
+        """Returns the container that the path names. Raises NotFound, BadInput."""
         return await find(self.peers, self.params["id"], size=size)
 
     async def container_id(self) -> str:
@@ -94,9 +94,12 @@ class Call:
 
 
 async def find(peers: Peers, name: str, *, size: bool = False) -> containers_pb2.Container:
-    """Returns a container by id, prefix or name. Raises NotFound, InvalidArgument."""
+    """Returns a container by id, prefix or name. Raises NotFound, BadInput (several have the prefix)."""
     request = containers_pb2.GetRequest(container=name, size=size)
-    return (await call_again(lambda: peers.containers.Get(request), what="the container service")).container
+    try:
+        return (await call_again(lambda: peers.containers.Get(request), what="the container service")).container
+    except InvalidArgument as error:
+        raise BadInput(str(error)) from None
 
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]

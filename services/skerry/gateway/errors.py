@@ -25,7 +25,7 @@ HTTP: dict[type[errors.SkerryError], int] = {
 
 
 class BadInput(errors.InvalidArgument):
-    """Input that could not even be read (no JSON, no number): old API versions answer these with 500."""
+    """Input that could not even be read (no JSON, no number, no one container): old API versions answer these with 500."""
 
 
 class TooLarge(errors.InvalidArgument):

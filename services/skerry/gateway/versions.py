@@ -28,7 +28,7 @@ ACCEPTED = Version(1, 12)
 
 # Streams of attach, exec and logs say multiplexed-stream or raw-stream; below: raw-stream, and logs say nothing.
 STREAM_CONTENT_TYPES = Version(1, 42)
-# Bodies that are not JSON, and ill-typed query parameters, are 400; below: 500.
+# Bodies that are not JSON, ill-typed query parameters and id prefixes that several containers have are 400; below: 500.
 BAD_INPUT_IS_400 = Version(1, 42)
 # An unknown wait condition is refused; below: taken as not-running.
 WAIT_CONDITION_CHECKED = Version(1, 42)
@@ -59,6 +59,9 @@ ANNOTATIONS = Version(1, 43)
 
 # The build's answer tells the ids of stages besides.
 BUILD_AUX = Version(1, 30)
+# commit and import take STOPSIGNAL as a change.
+STOP_SIGNAL_CHANGE = Version(1, 42)
+
 # A missing image is told in one sentence; below: "no such image: X: No such image: X:latest".
 SHORT_IMAGE_TEXT = Version(1, 44)
 

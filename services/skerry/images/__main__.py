@@ -16,10 +16,21 @@ from skerry.core.rpc.endpoint import endpoint
 from skerry.core.settings import Common, from_env
 from skerry.images.blobs.files import FileBlobs, exclusively
 from skerry.images.catalog.sqlite import open_catalog
+from skerry.images.check import Checker
 from skerry.images.collector import Collector
+from skerry.images.commit import Commits
+from skerry.images.compress import Compressing
+from skerry.images.describe import Describing
 from skerry.images.fetches import Fetches
 from skerry.images.intake import Intake, Limits
+from skerry.images.layers import RATIO
 from skerry.images.pull import Pulls, Sources
+from skerry.images.push import Pushes
+from skerry.images.push_layers import LayerPush
+from skerry.images.registry import reach
+from skerry.images.registry.login import Logins
+from skerry.images.registry_calls import Registries
+from skerry.images.search import Searches
 from skerry.images.service import NAME, ImagesService
 from skerry.images.storing import Storing
 from skerry.images.streams import open_streams
@@ -36,8 +47,14 @@ class Settings(Common, frozen=True, kw_only=True):
     parallel_layers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 3
     # Whether the compressed form a layer came in is kept, so that a push keeps its digest. pushed: only once it was pushed.
     keep_compressed: Literal["never", "pushed", "always"] = "always"
+    # Layers pushed at once.
+    parallel_uploads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 5
+    # Where `docker search` asks when the term names no index host.
+    search_index: str = "https://index.docker.io"
     # Bytes that one layer may have uncompressed.
     max_layer_bytes: Annotated[int, msgspec.Meta(ge=1)] = 64 << 30
+    # Plain bytes that each compressed byte of a layer may stand for, once it is larger than 64 MiB.
+    max_layer_ratio: Annotated[float, msgspec.Meta(ge=1)] = RATIO
     # Seconds without a byte after which an upload is given up.
     upload_idle: Annotated[float, msgspec.Meta(gt=0)] = 600.0
 
@@ -63,12 +80,27 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         collector.soon()  # what an interrupted pull or load left
         storing = Storing(catalog, blobs)
         fetches = Fetches(
-            blobs, streams, tasks, parallel=settings.parallel_layers, keep_compressed=keep, layer_bytes=settings.max_layer_bytes
+            blobs,
+            streams,
+            tasks,
+            parallel=settings.parallel_layers,
+            keep_compressed=keep,
+            layer_bytes=settings.max_layer_bytes,
+            layer_ratio=settings.max_layer_ratio,
         )
         sources = Sources(settings.mirrors, settings.insecure_registries)
         pulls = Pulls(session, sources, catalog, blobs, storing, fetches, collector)
-        intake = Intake(blobs, storing, streams, collector, Limits(settings.max_layer_bytes, keep, settings.upload_idle))
-        servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, collector, boot_id, stopping)
+        limits = Limits(settings.max_layer_bytes, settings.max_layer_ratio, keep, settings.upload_idle)
+        intake = Intake(blobs, storing, streams, collector, limits)
+        commits = Commits(catalog, blobs, streams, collector, limits)
+        servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, commits, collector, boot_id, stopping)
+        servicer.checker = Checker(catalog, blobs, collector, layer_bytes=settings.max_layer_bytes)
+        compressing = Compressing(catalog, blobs, streams, keep=settings.keep_compressed != "never")
+        uploads = LayerPush(catalog, blobs, streams, compressing, parallel=settings.parallel_uploads)
+        direct = reach.Registries(session, settings.insecure_registries)
+        servicer.registries = Registries(
+            Pushes(direct, catalog, blobs, uploads, collector), Searches(direct, settings.search_index), Logins(direct), Describing(direct)
+        )
         register = [lambda server: add_ImagesServiceServicer_to_server(servicer, server)]
         async with endpoint(settings, "images", register, [NAME], stopping) as address:
             yield address

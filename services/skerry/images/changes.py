@@ -33,8 +33,9 @@ def applied(config: dict[str, Any], changes: list[str]) -> dict[str, Any]:
     config = dict(config)
     lines = [line.strip() for change in changes for line in _CONTINUED.sub("", change).splitlines()]
     instructions = [line for line in lines if line and not line.startswith("#")]
-    if lines and not instructions and any(lines):
+    if changes and not instructions:
         raise InvalidArgument("file with no instructions")
+    has_command = False
     for line in instructions:
         word, *more = line.split(maxsplit=1)
         instruction, rest = word.upper(), (more or [""])[0].strip()
@@ -44,6 +45,9 @@ def applied(config: dict[str, Any], changes: list[str]) -> dict[str, Any]:
             exactly = "exactly" if instruction in ("USER", "WORKDIR", "STOPSIGNAL") else "at least"
             raise InvalidArgument(f"{instruction} requires {exactly} one argument")
         _apply(config, instruction, rest)
+        has_command |= instruction == "CMD"
+        if instruction == "ENTRYPOINT" and not has_command:
+            config.pop("Cmd", None)  # it was meant for the old one
     return config
 
 

@@ -35,12 +35,15 @@ class _Fetch:
 class Fetches:
     """Fetches layers, `parallel` at once."""
 
-    def __init__(self, blobs: Blobs, streams: Streams, tasks: Tasks, *, parallel: int, keep_compressed: bool, layer_bytes: int) -> None:
+    def __init__(
+        self, blobs: Blobs, streams: Streams, tasks: Tasks, *, parallel: int, keep_compressed: bool, layer_bytes: int, layer_ratio: float
+    ) -> None:
         self._blobs = blobs
         self._streams = streams
         self._tasks = tasks
         self._keep = keep_compressed
         self._limit = layer_bytes
+        self._ratio = layer_ratio
         self._slots = asyncio.Semaphore(parallel)
         self._under_way: dict[tuple[str, str], _Fetch] = {}
 
@@ -121,6 +124,7 @@ class Fetches:
                 self._blobs,
                 keep_compressed=self._keep,
                 limit=self._limit,
+                ratio=self._ratio,
                 expected_diff=diff_id,
                 expected=descriptor.digest,
             ),

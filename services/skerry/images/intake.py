@@ -25,6 +25,7 @@ class Limits(msgspec.Struct, frozen=True):
     """What a client's upload may cost, and how it is kept."""
 
     layer_bytes: int
+    layer_ratio: float
     keep_compressed: bool
     # Seconds in which at least something must come.
     idle: float
@@ -51,7 +52,8 @@ class Intake:
 
     async def load(self, chunks: AsyncIterator[bytes]) -> list[tuple[Entry, list[str]]]:
         """Stores the images of an archive; returns each with the familiar names it was given. Raises InvalidArgument."""
-        archive = Archive(self._blobs, keep_compressed=self._limits.keep_compressed, limit=self._limits.layer_bytes)
+        limits = self._limits
+        archive = Archive(self._blobs, keep_compressed=limits.keep_compressed, limit=limits.layer_bytes, ratio=limits.layer_ratio)
         # An archive may hold more than its images use.
         async with self._collector.taking(leaves=True):
             await self._streams.read(chunks, archive.read, idle=self._limits.idle)
@@ -79,10 +81,11 @@ class Intake:
 
     async def import_(self, plan: ImportPlan, chunks: AsyncIterator[bytes]) -> Entry:
         """Makes a one-layer image of a root file system. Raises InvalidArgument."""
+        limits = self._limits
         async with self._collector.taking():
             stored = await self._streams.read(
                 chunks,
-                lambda source: take(source, self._blobs, keep_compressed=False, limit=self._limits.layer_bytes),
+                lambda source: take(source, self._blobs, keep_compressed=False, limit=limits.layer_bytes, ratio=limits.layer_ratio),
                 idle=self._limits.idle,
             )
             config = _document(plan, stored.diff_id)

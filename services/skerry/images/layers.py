@@ -5,7 +5,7 @@ import hashlib
 import io
 import lzma
 import zlib
-from contextlib import ExitStack
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,10 +14,14 @@ from isal import igzip, igzip_lib, isal_zlib
 
 from skerry.core.errors import Failed, InvalidArgument
 from skerry.images.archive.tars import BLOCK, begins
-from skerry.images.blobs import Blobs, BlobWriter
+from skerry.images.blobs import Blobs
 
 CHUNK = 1 << 20
 _PEEK = 6
+# Plain bytes per compressed byte, against streams made to fill the disk. gzip reaches 1032 with zeros, the others have no bound.
+RATIO = 1100.0
+# Plain bytes up to which no ratio is looked at.
+_ANY_RATIO = 64 << 20
 _ISAL: Any = (isal_zlib.error, igzip_lib.IsalError)  # its stubs call these values, not classes
 FORMAT_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, *_ISAL)
 
@@ -27,7 +31,7 @@ class Stored(msgspec.Struct, frozen=True):
 
     diff_id: str
     size: int
-    # Digest of the form it came in; empty when that was the plain tar, or it was not kept.
+    # Digest of the compressed form that is kept (the one it came in, if it came compressed); empty: none is.
     compressed: str = ""
     # Digest of the form it came in, kept or not; empty when it was here already.
     came: str = ""
@@ -58,12 +62,13 @@ class Rewound(io.RawIOBase):
 
 
 class Watched(Rewound):
-    """Reads on behalf of a decompressor; hashes, and keeps when asked, what goes through."""
+    """Reads on behalf of a decompressor; hashes, and hands to `copy`, what goes through."""
 
-    def __init__(self, source: Any, head: bytes, copy: BlobWriter | None = None) -> None:
+    def __init__(self, source: Any, head: bytes, copy: Callable[[bytes], None] | None = None) -> None:
         super().__init__(source, head)
         self._copy = copy
         self.hash = hashlib.sha256()
+        self.count = 0
         self.failure: BaseException | None = None
 
     def pull(self, size: int) -> bytes:
@@ -74,8 +79,9 @@ class Watched(Rewound):
             self.failure = error
             raise
         self.hash.update(data)
+        self.count += len(data)
         if self._copy is not None:
-            self._copy.write(data)
+            self._copy(data)
         return data
 
     def rest(self) -> None:
@@ -113,18 +119,26 @@ def peek(source: Any, size: int = _PEEK) -> bytes:
     return head
 
 
-def take(source: Any, blobs: Blobs, *, keep_compressed: bool, limit: int, expected_diff: str = "", expected: str = "") -> Stored:
+def take(
+    source: Any,
+    blobs: Blobs,
+    *,
+    keep_compressed: bool,
+    limit: int,
+    ratio: float = RATIO,
+    expected_diff: str = "",
+    expected: str = "",
+) -> Stored:
     """Reads one layer to its end and stores it.
 
     expected_diff is checked against the plain tar, expected against the bytes as they came. Raises Failed when they differ,
-    InvalidArgument when the stream is no such compression, does not begin as a tar does, or is larger than limit bytes.
+    InvalidArgument when the stream is no such compression, does not begin as a tar does, is larger than limit bytes, or than
+    ratio times what came.
     """
     head = peek(source)
     kind = compression(head)
-    with ExitStack() as stack:
-        copy = stack.enter_context(blobs.writer()) if kind and keep_compressed else None
-        out = stack.enter_context(blobs.writer())
-        through = Watched(source, head, copy)
+    with blobs.layer(kind, keep=keep_compressed, expected=expected if kind else "") as out:
+        through = Watched(source, head, out.came if kind else None)
         size = 0
         try:
             reader = plain(through, kind)
@@ -135,6 +149,8 @@ def take(source: Any, blobs: Blobs, *, keep_compressed: bool, limit: int, expect
                 size += len(data)
                 if size > limit:
                     raise InvalidArgument(f"layer is larger than {limit} bytes")
+                if size > _ANY_RATIO and kind and size > through.count * ratio:
+                    raise InvalidArgument(f"layer holds more than {ratio:g} bytes for each compressed one")
                 out.write(data)
                 data = reader.read(CHUNK)
             through.rest()
@@ -145,6 +161,5 @@ def take(source: Any, blobs: Blobs, *, keep_compressed: bool, limit: int, expect
         came = f"sha256:{through.hash.hexdigest()}"
         if expected and came != expected:
             raise Failed(f"filesystem layer verification failed for digest {expected}")
-        diff_id, size = out.commit(expected_diff)
-        compressed = copy.commit(came)[0] if copy is not None else ""
+        diff_id, size, compressed = out.commit(expected_diff, came if kind else "")
         return Stored(diff_id, size, compressed, came)

@@ -16,6 +16,8 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 ACCEPT = (DOCKER_MANIFEST, DOCKER_LIST, OCI_MANIFEST, OCI_INDEX)
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _INDEXES = (DOCKER_LIST, OCI_INDEX)
 _SCHEMA1 = "application/vnd.docker.distribution.manifest.v1"
 
@@ -93,6 +95,31 @@ def decode(data: bytes, media_type: str) -> Manifest | Index:
         if one.size < 0:
             raise InvalidArgument("negative size in manifest")
     return document
+
+
+def is_foreign(media_type: str) -> bool:
+    """Tells whether a layer of this type is never sent to registries: its licence says where it may lie."""
+    return ".foreign." in media_type or ".nondistributable." in media_type
+
+
+def kind_of(document: Manifest) -> str:
+    """Returns the media type of a manifest, which OCI's need not name."""
+    return document.media_type or (OCI_MANIFEST if document.config.media_type.startswith("application/vnd.oci.") else DOCKER_MANIFEST)
+
+
+def write(config: Descriptor, layers: list[Descriptor]) -> bytes:
+    """Writes a schema 2 manifest, byte for byte as Docker does, so that the same content has the same digest."""
+
+    def described(one: Descriptor, kind: str) -> dict[str, object]:
+        return {"mediaType": kind, "size": one.size, "digest": one.digest}
+
+    document = {
+        "schemaVersion": 2,
+        "mediaType": DOCKER_MANIFEST,
+        "config": described(config, DOCKER_CONFIG),
+        "layers": [described(one, DOCKER_LAYER) for one in layers],
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=3)
 
 
 def parse_platform(text: str, own: Platform) -> Platform:

@@ -12,7 +12,7 @@ from skerry.core.ids import short
 from skerry.images import config as configs
 from skerry.images import library, manifest
 from skerry.images.blobs import Blobs
-from skerry.images.catalog import Catalog, Entry
+from skerry.images.catalog import Catalog, Entry, Form, PushRecords
 from skerry.images.collector import Collector
 from skerry.images.fetches import Fetches, Tell
 from skerry.images.layers import Stored
@@ -118,6 +118,7 @@ class Pulls:
         fresh = not await self._points(name, image_id)
         events = [library.event("pull", event_for, incoming.config, reference.familiar_name)] if event_for else []
         entry = await self._storing.store(incoming, [name] if reference.tag else [], [by_digest], found.documents, events)
+        await note(self._catalog, reference, found.image, incoming.layers)
         tell(pb.Progress(status=f"Digest: {found.digest}"))
         return entry, fresh
 
@@ -165,6 +166,13 @@ class Pulls:
         except BaseExceptionGroup as failed:
             raise _first(failed) from None
         return [task.result() for task in tasks]
+
+
+async def note(records: PushRecords, reference: Reference, image: manifest.Manifest, layers: list[Stored]) -> None:
+    """Remembers for pushes that this repository has these layers, and in which form."""
+    pairs = list(zip(image.layers, layers, strict=True))
+    await records.remember([Form(layer.diff_id, one.digest, one.size) for one, layer in pairs if one.media_type.endswith("gzip")])
+    await records.saw(reference.domain, reference.path, [one.digest for one in image.layers])
 
 
 def _status(what: str, fresh: bool, tell: Tell) -> None:

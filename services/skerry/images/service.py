@@ -1,41 +1,45 @@
 """ImagesService on the wire: translation, and progress between the intake and the stream."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
+from typing import Any
 
 from skerry.api.events.v1 import events_pb2
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.api.images.v1.images_pb2_grpc import ImagesServiceServicer
-from skerry.core.errors import Failed, InvalidArgument, SkerryError
-from skerry.core.journal import Journal
+from skerry.core.errors import InvalidArgument, SkerryError
+from skerry.core.journal import EventJournal
 from skerry.images import library
 from skerry.images.blobs import Blobs
-from skerry.images.catalog import Catalog, Entry
+from skerry.images.cache_calls import CacheCalls
+from skerry.images.catalog import Catalog
+from skerry.images.check_calls import CheckCalls
 from skerry.images.collector import Collector
-from skerry.images.fetches import Tell
+from skerry.images.commit import Commits
+from skerry.images.commit_calls import CommitCalls
 from skerry.images.intake import Intake
 from skerry.images.pull import Pulls
 from skerry.images.reference import is_digest
+from skerry.images.registry_calls import RegistryCalls
+from skerry.images.steps import plainly, with_progress
 from skerry.images.streams import drained
 
 NAME = "skerry.api.images.v1.ImagesService"
 _CHUNK = 256 << 10
-_PENDING = 1000
 _MAX_HOLDER = 1000
-T = TypeVar("T")
+_MAX_ASKED = 10_000
 
 
-class ImagesService(ImagesServiceServicer):
+class ImagesService(CacheCalls, CheckCalls, CommitCalls, RegistryCalls):
     """One image store."""
 
     def __init__(
         self,
         catalog: Catalog,
-        journal: Journal,
+        journal: EventJournal,
         blobs: Blobs,
         pulls: Pulls,
         intake: Intake,
+        commits: Commits,
         collector: Collector,
         boot_id: str,
         stopping: asyncio.Event,
@@ -44,6 +48,7 @@ class ImagesService(ImagesServiceServicer):
         self._journal = journal
         self._blobs = blobs
         self._intake = intake
+        self._commits = commits
         self._pulls = pulls
         self._collector = collector
         self._boot_id = boot_id
@@ -78,7 +83,7 @@ class ImagesService(ImagesServiceServicer):
         return pb.PruneResponse(removals=removals, space_reclaimed=reclaimed)
 
     async def Pull(self, request: pb.PullRequest, context: Any) -> AsyncIterator[pb.PullResponse]:
-        async for step in _with_progress(lambda tell: self._pulls.pull(request, tell)):
+        async for step in with_progress(lambda tell: self._pulls.pull(request, tell)):
             if isinstance(step, list):
                 for entry in step:
                     yield pb.PullResponse(image=library.to_proto(entry))
@@ -90,7 +95,7 @@ class ImagesService(ImagesServiceServicer):
             async for request in request_iterator:
                 yield request.chunk
 
-        for entry, names in await _plainly(self._intake.load(chunks())):
+        for entry, names in await plainly(self._intake.load(chunks())):
             yield pb.LoadResponse(loaded=pb.Loaded(image=library.to_proto(entry), names=names))
 
     async def Import(self, request_iterator: AsyncIterator[pb.ImportRequest], context: Any) -> AsyncIterator[pb.ImportResponse]:
@@ -107,7 +112,7 @@ class ImagesService(ImagesServiceServicer):
         except SkerryError:
             await drained(request_iterator)
             raise
-        entry = await _plainly(self._intake.import_(plan, chunks()))
+        entry = await plainly(self._intake.import_(plan, chunks()))
         yield pb.ImportResponse(image=library.to_proto(entry))
 
     async def AcquireLease(self, request: pb.AcquireLeaseRequest, context: Any) -> pb.AcquireLeaseResponse:
@@ -132,16 +137,26 @@ class ImagesService(ImagesServiceServicer):
         path = await asyncio.to_thread(self._blobs.path, request.diff_id)
         if request.offset > await asyncio.to_thread(self._blobs.size, request.diff_id):
             raise InvalidArgument(f"offset {request.offset} is behind the end of layer {request.diff_id}")
-        if request.boot_id and request.boot_id == self._boot_id:
+        if path and request.boot_id and request.boot_id == self._boot_id:
             yield pb.FetchLayerResponse(path=path)
             return
-        file = await asyncio.to_thread(open, path, "rb")
+        link = await asyncio.to_thread(self._blobs.link, request.diff_id) if request.accepts else None
+        if link is not None and link.compression in ("", *request.accepts):
+            yield pb.FetchLayerResponse(link=pb.LayerLink(url=link.url, compression=link.compression, size=link.size))
+            return
+        opened = self._blobs.open(request.diff_id, request.offset)
+        reader = await asyncio.to_thread(opened.__enter__)
         try:
-            await asyncio.to_thread(file.seek, request.offset)
-            while data := await asyncio.to_thread(file.read, _CHUNK):
+            while data := await asyncio.to_thread(reader.read, _CHUNK):
                 yield pb.FetchLayerResponse(chunk=data)
         finally:
-            file.close()
+            await asyncio.to_thread(opened.__exit__, None, None, None)
+
+    async def UsedLayers(self, request: pb.UsedLayersRequest, context: Any) -> pb.UsedLayersResponse:
+        if len(request.diff_ids) > _MAX_ASKED:
+            raise InvalidArgument(f"more than {_MAX_ASKED} layers asked for")
+        used = await self._catalog.blobs_in_use()
+        return pb.UsedLayersResponse(diff_ids=[one for one in request.diff_ids if one in used])
 
     async def Subscribe(self, request: pb.SubscribeRequest, context: Any) -> AsyncIterator[pb.SubscribeResponse]:
         async for item in self._journal.subscribe(request.subscription, self._stopping):
@@ -151,37 +166,3 @@ class ImagesService(ImagesServiceServicer):
         entries = await self._catalog.all()
         layers = {layer.diff_id: layer.size for entry in entries for layer in entry.image.layers}
         return pb.InfoResponse(images=len(entries), layers_size=sum(layers.values()))
-
-
-async def _plainly(work: Awaitable[T]) -> T:
-    """Awaits work; a host that refuses (no space, no memory) is told as such."""
-    try:
-        return await work
-    except OSError as error:
-        raise Failed(f"image store: {(error.strerror or str(error)).lower()}") from error
-
-
-async def _with_progress(work: Callable[[Tell], Awaitable[list[Entry]]]) -> AsyncIterator[Any]:
-    """Yields progress as it is told, then the entries. A reader that is too slow misses how far a transfer is, and nothing else."""
-    queue: asyncio.Queue[pb.Progress] = asyncio.Queue()
-
-    def tell(progress: pb.Progress) -> None:
-        if queue.qsize() < _PENDING or not progress.current:
-            queue.put_nowait(progress)
-
-    running = asyncio.ensure_future(_plainly(work(tell)))
-    wake = asyncio.ensure_future(queue.get())
-    try:
-        while not (running.done() and queue.empty() and not wake.done()):
-            await asyncio.wait({running, wake}, return_when=asyncio.FIRST_COMPLETED)
-            if wake.done():
-                yield wake.result()
-                wake = asyncio.ensure_future(queue.get())
-                await asyncio.sleep(0)  # lets get() take what is queued
-        yield running.result()
-    finally:
-        wake.cancel()
-        running.cancel()
-        await asyncio.wait({running})
-        if not running.cancelled():
-            running.exception()  # seen: of a call that its client gave up nobody else asks

@@ -26,6 +26,20 @@ class Streams:
         self._threads = threads
         self._running = 0
 
+    async def run(self, work: Callable[[], T]) -> T:
+        """Runs work on one of the threads, to its end also when the caller is cancelled. Raises Unavailable when too many run."""
+        if self._running >= MAX_STREAMS:
+            raise Unavailable(f"more than {MAX_STREAMS} uploads and downloads at once")
+        self._running += 1
+        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        running.add_done_callback(self._ended)
+        return await asyncio.shield(running)
+
+    def _ended(self, running: "asyncio.Future[Any]") -> None:
+        self._running -= 1
+        if not running.cancelled():
+            running.exception()  # seen: a caller that was cancelled does not ask
+
     async def read(self, chunks: AsyncIterator[bytes], work: Callable[[BinaryIO], T], *, idle: float) -> T:
         """Feeds chunks to work, which reads them on a thread. An error on either side ends both; the reader's own error rises first.
 

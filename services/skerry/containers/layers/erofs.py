@@ -47,11 +47,11 @@ class Summary(msgspec.Struct, frozen=True):
     bytes: int
 
 
-def build(tar_path: str, index_path: str) -> Summary:
+def build(tar_path: str, index_path: str, limits: tar.Limits = tar.DEFAULT) -> Summary:
     """Writes the index of a tar, whiteouts in overlay's form. Blocks. Raises InvalidArgument for a bad tar, OSError."""
     fd = os.open(tar_path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        tree = grow(tar.read(fd))
+        tree = grow(tar.read(fd, limits))
         blocks = -(-os.fstat(fd).st_size // BLOCK)
         if blocks > _MAX_BLOCKS:
             raise InvalidArgument("tar: larger than 2 TiB")

@@ -41,7 +41,7 @@ async def fetch(address: str, tls: Tls | None, layer: images_pb2.Layer, target: 
                     path = await _receive(stub.FetchLayer(request), download)
                 except grpc.aio.AioRpcError as error:
                     if error.code() is not grpc.StatusCode.UNAVAILABLE or attempt == _ATTEMPTS:
-                        raise _known(error, address) from error
+                        raise known_error(error, address) from error
                     await asyncio.sleep(pause)
                     pause *= 2
                     continue
@@ -56,7 +56,8 @@ async def fetch(address: str, tls: Tls | None, layer: images_pb2.Layer, target: 
         download.close()
 
 
-def _known(error: grpc.aio.AioRpcError, address: str) -> Exception:
+def known_error(error: grpc.aio.AioRpcError, address: str) -> Exception:
+    """Returns what an image store's failure is to a caller: what it raised, Unavailable when it could not be reached, else the error."""
     known = translated(error)
     if known is error and error.code() is grpc.StatusCode.UNAVAILABLE:
         return Unavailable(f"the image store at {address} is not reachable: {error.details()}")

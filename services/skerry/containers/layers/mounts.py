@@ -32,9 +32,29 @@ def mount_layer(index: str, data: str, target: str) -> None:
     linux.mount(index, target, "erofs", linux.MS_RDONLY, f"device={data}")
 
 
+def _plain() -> str:
+    """Options that take back what the host's overlayfs may do by default: leave names and data of changed files in lower layers."""
+    asked = ""
+    for option in ("redirect_dir", "metacopy"):
+        try:
+            with open(f"/sys/module/overlay/parameters/{option}", encoding="ascii") as file:
+                asked += f",{option}=off" if file.read(1) == "Y" else ""
+        except OSError:
+            continue  # a kernel that does not know it
+    return asked
+
+
+def mount_lowers(lower: Sequence[str], target: str) -> None:
+    """Mounts two or more directories, topmost first, as one read-only tree. Raises OSError; Failed when they are too many."""
+    options = f"lowerdir={':'.join(lower)}"
+    if len(os.fsencode(options)) > _OPTIONS_LIMIT:
+        raise Failed(f"max depth exceeded: {len(lower)} layers do not fit in one mount")
+    linux.mount("overlay", target, "overlay", linux.MS_RDONLY, options)
+
+
 def mount_overlay(lower: Sequence[str], upper: str, work: str, target: str) -> None:
     """Mounts an overlay; lower is topmost first, paths relative to the calling thread's directory. Raises Failed when they are too many."""
-    options = ",".join([f"lowerdir={':'.join(lower)}", f"upperdir={_escaped(upper)}", f"workdir={_escaped(work)}"])
+    options = ",".join([f"lowerdir={':'.join(lower)}", f"upperdir={_escaped(upper)}", f"workdir={_escaped(work)}"]) + _plain()
     if len(os.fsencode(options)) > _OPTIONS_LIMIT:
         raise Failed(f"max depth exceeded: {len(lower)} layers do not fit in one mount")
     linux.mount("overlay", target, "overlay", 0, options)

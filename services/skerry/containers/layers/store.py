@@ -19,6 +19,7 @@ from skerry.api.images.v1 import images_pb2
 from skerry.containers.layers import mounts, worker
 from skerry.containers.layers.erofs import Summary
 from skerry.containers.layers.fetch import fetch
+from skerry.containers.layers.tar import DEFAULT, Limits
 from skerry.core import linux, process
 from skerry.core.errors import Failed, InvalidArgument, NotFound, SkerryError
 from skerry.core.files import sync_directory, write_atomic
@@ -54,19 +55,23 @@ class LayerInfo(msgspec.Struct, frozen=True):
 class Layers:
     """See `open_layers`. All methods may be called at once and are idempotent."""
 
-    def __init__(self, root: str, run: str, form: str, thread: ThreadPoolExecutor, tls: Tls | None) -> None:
+    def __init__(self, root: str, run: str, form: str, thread: ThreadPoolExecutor, tls: Tls | None, limits: Limits) -> None:
         # erofs or directories: how layers are prepared from now on. Those prepared in directories before stay usable.
         self.form = form
         self._root = os.path.abspath(root)
         self._run = os.path.abspath(run)
         self._thread = thread
-        self._tls = tls
+        self.tls = tls
+        self._limits = limits
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._slots = asyncio.Semaphore(_PARALLEL)
         self._infos: dict[str, LayerInfo] = {}
         # Only touched on the mounting thread.
         self._users: dict[str, set[str]] = {}
         self._idle: OrderedDict[str, None] = OrderedDict()
+        # Directories whose root a run wants mounted, and how many `rooted` blocks each has besides.
+        self._running: set[str] = set()
+        self._held: dict[str, int] = {}
 
     async def ensure(self, layers: Sequence[images_pb2.Layer], image_store: str) -> None:
         """Makes the layers mountable, fetching from the store only what is not here. Each is prepared once however many ask.
@@ -89,8 +94,56 @@ class Layers:
         return await self._mounting(lambda: self._mount(directory, [_hex(layer.diff_id) for layer in layers]))
 
     async def unmount_rootfs(self, directory: str) -> None:
-        """Unmounts it; files in `upper` stay. Layers without users are unmounted in time."""
+        """Unmounts it, unless somebody is still within `rooted`; files in `upper` stay. Layers without users are unmounted in time."""
         await self._mounting(lambda: self._unmount(directory))
+
+    @asynccontextmanager
+    async def rooted(self, directory: str, layers: Sequence[images_pb2.Layer]) -> AsyncIterator[str]:
+        """Keeps the container's root mounted while the body runs, whether or not the container does; yields DIRECTORY/rootfs.
+
+        Raises NotFound, Failed as mount_rootfs.
+        """
+        names = [_hex(layer.diff_id) for layer in layers]
+        path = await self._mounting(lambda: self._hold(directory, names))
+        try:
+            yield path
+        finally:
+            await asyncio.shield(self._mounting(lambda: self._let_go(directory)))
+
+    @asynccontextmanager
+    async def below(self, directory: str, layers: Sequence[images_pb2.Layer]) -> AsyncIterator[str]:
+        """Mounts what lies under the container's own changes, read-only, while the body runs; yields where. Raises NotFound, Failed."""
+        names = [_hex(layer.diff_id) for layer in layers]
+        target = os.path.abspath(f"{directory}/below-{new_id()[:8]}")
+        await self._mounting(lambda: self._mount_below(target, names))
+        try:
+            yield target
+        finally:
+            await asyncio.shield(self._mounting(lambda: self._unmount_below(target)))
+
+    @asynccontextmanager
+    async def fresh(self) -> AsyncIterator[str]:
+        """Yields a new directory for a layer that is made here; `keep` takes what it then holds, the rest is removed."""
+        path = f"{self._root}/.new-own-{new_id()[:8]}"
+        os.mkdir(path, 0o700)
+        try:
+            yield path
+        finally:
+            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+
+    async def index(self, fresh: str, *, few: bool) -> Summary:
+        """Makes the tar in a fresh directory mountable. few: it has so few entries that no process is worth it. Raises Failed."""
+        async with self._slots:
+            return await self._parse("of a container", fresh, 0 if few else os.stat(f"{fresh}/tar").st_size)
+
+    async def keep(self, fresh: str, layer: images_pb2.Layer, summary: Summary) -> None:
+        """Makes what lies in a fresh directory, tar and index, the node's copy of layer; nothing when it has one."""
+        name = _hex(layer.diff_id)
+        async with self._lock(name):
+            if name not in self._infos:
+                info = LayerInfo(layer.diff_id, self.form, layer.size, summary.entries, summary.bytes)
+                await asyncio.to_thread(self._publish, name, fresh, info)
+                self._infos[name] = info
 
     def graph_driver(self, directory: str, layers: Sequence[images_pb2.Layer]) -> dict[str, str]:
         """Returns what Docker's overlay2 shows in inspect."""
@@ -143,7 +196,7 @@ class Layers:
                 # Prepared once in the form that this kernel, or a setting, does not take any more: its tar is still here.
                 os.link(f"{self._root}/{name}/tar", f"{fresh}/tar")
             except FileNotFoundError:
-                await fetch(image_store, self._tls, layer, f"{fresh}/tar")
+                await fetch(image_store, self.tls, layer, f"{fresh}/tar")
             size = os.stat(f"{fresh}/tar").st_size
             summary = await self._parse(layer.diff_id, fresh, size)
             info = LayerInfo(layer.diff_id, self.form, size, summary.entries, summary.bytes)
@@ -159,12 +212,13 @@ class Layers:
         lament = f"failed to register layer {diff_id}"
         if size <= _THREAD_LIMIT:
             try:
-                return await asyncio.to_thread(worker.prepare, self.form, f"{fresh}/tar", target)
+                return await asyncio.to_thread(worker.prepare, self.form, f"{fresh}/tar", target, self._limits)
             except InvalidArgument as error:
                 raise InvalidArgument(f"{lament}: {error}") from None
             except OSError as error:
                 raise Failed(f"{lament}: {error}") from error
-        argv = [sys.executable, "-m", worker.__name__, self.form, f"{fresh}/tar", target]
+        limits = [str(self._limits.entries), str(self._limits.depth)]
+        argv = [sys.executable, "-m", worker.__name__, self.form, f"{fresh}/tar", target, *limits]
         result = await process.run(argv, timeout=_WORKER_TIMEOUT, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
         if result.status != 0:
             kind = InvalidArgument if result.status == worker.BAD_TAR else Failed
@@ -188,7 +242,47 @@ class Layers:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _mount(self, directory: str, names: Sequence[str]) -> str:
+        path = self._mount_root(os.path.abspath(directory), names)
+        self._running.add(os.path.abspath(directory))
+        return path
+
+    def _hold(self, directory: str, names: Sequence[str]) -> str:
         directory = os.path.abspath(directory)
+        path = self._mount_root(directory, names)
+        self._held[directory] = self._held.get(directory, 0) + 1
+        return path
+
+    def _let_go(self, directory: str) -> None:
+        directory = os.path.abspath(directory)
+        self._held[directory] -= 1
+        if not self._held[directory]:
+            del self._held[directory]
+            if directory not in self._running:
+                self._unmount_root(directory)
+
+    def _mount_below(self, target: str, names: Sequence[str]) -> None:
+        stack = _stack(names)
+        try:
+            for name in stack:
+                self._mount_layer(name)
+                self._users.setdefault(name, set()).add(target)
+                self._idle.pop(name, None)
+            os.mkdir(target, 0o700)
+            mounts.mount_lowers([*(_short(name) for name in stack), _EMPTY], target)
+        except OSError as error:
+            self._unmount_below(target)
+            raise Failed(f"error creating overlay mount to {target}: {error.strerror}") from error
+        except SkerryError:
+            self._unmount_below(target)
+            raise
+
+    def _unmount_below(self, target: str) -> None:
+        mounts.unmount_all(target)
+        if os.path.isdir(target):
+            os.rmdir(target)
+        self._release(target)
+
+    def _mount_root(self, directory: str, names: Sequence[str]) -> str:
         target = f"{directory}/rootfs"
         stack = _stack(names)
         try:
@@ -230,6 +324,11 @@ class Layers:
 
     def _unmount(self, directory: str) -> None:
         directory = os.path.abspath(directory)
+        self._running.discard(directory)
+        if directory not in self._held:
+            self._unmount_root(directory)
+
+    def _unmount_root(self, directory: str) -> None:
         mounts.unmount_all(f"{directory}/rootfs")
         self._release(directory)
 
@@ -267,11 +366,17 @@ class Layers:
         containers = os.path.join(os.path.dirname(self._root), "runtime")
         for point in mounts.mounted(containers):
             directory, base = os.path.split(point.path)
-            if point.kind != "overlay" or base != "rootfs" or os.path.dirname(directory) != containers:
+            if point.kind != "overlay" or os.path.dirname(directory) != containers:
+                continue
+            if base.startswith("below-"):
+                self._unmount_below(point.path)
+                continue
+            if base != "rootfs":
                 continue
             if directory not in live:
                 mounts.unmount_all(point.path)
                 continue
+            self._running.add(directory)
             lower = next((each.removeprefix("lowerdir=") for each in point.options if each.startswith("lowerdir=")), "")
             for short in lower.split(":"):
                 if short in names:
@@ -300,7 +405,7 @@ class Layers:
 
 
 @asynccontextmanager
-async def open_layers(root: str, run: str, *, form: str = "", tls: Tls | None = None) -> AsyncIterator[Layers]:
+async def open_layers(root: str, run: str, *, form: str = "", tls: Tls | None = None, limits: Limits = DEFAULT) -> AsyncIterator[Layers]:
     """Opens the layers in ROOT/layers with their mount points in RUN/layers. Mounts are left in place at the end.
 
     form "" finds out whether this kernel mounts EROFS from files by doing so; "erofs" and "directories" force one. To be called in the
@@ -322,7 +427,7 @@ async def open_layers(root: str, run: str, *, form: str = "", tls: Tls | None = 
         loop = asyncio.get_running_loop()
         if not form:
             form = EROFS if await loop.run_in_executor(thread, mounts.erofs_works, store) else DIRECTORIES
-        layers = Layers(store, points, form, thread, tls)
+        layers = Layers(store, points, form, thread, tls, limits)
         await loop.run_in_executor(thread, layers.load)
         yield layers
     finally:

@@ -7,14 +7,15 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
+from typing import Protocol
+
+import msgspec
 
 from skerry.core.errors import InvalidArgument
 
 BLOCK = 512
 # Limits: above anything that real images hold, below what hurts the host.
 MAX_EXTENDED = 1 << 20
-MAX_ENTRIES = 1_000_000
-MAX_DEPTH = 256
 MAX_NAME = 255
 MAX_PATH = 4095
 MAX_SEGMENTS = 1 << 16
@@ -22,6 +23,18 @@ MAX_XATTRS = 64 << 10
 _MAX_ID = (1 << 32) - 2
 _MAX_SIZE = 1 << 62
 _READ_AHEAD = 64 << 10
+_COPY = 1 << 20
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one layer may have; the operator may set others."""
+
+    entries: int = 1_000_000
+    # Names in a path.
+    depth: int = 256
+
+
+DEFAULT = Limits()
 
 REGULAR, HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _MODES = {
@@ -39,12 +52,14 @@ _XATTR = b"SCHILY.xattr."
 class Entry:
     """One member. kind is a constant of this module; segments is None for a file whose data are in one piece."""
 
-    __slots__ = ("device", "gid", "kind", "link", "mode", "mtime", "offset", "path", "segments", "size", "uid", "xattrs")
+    __slots__ = ("device", "gid", "kind", "link", "mode", "mtime", "name", "offset", "path", "segments", "size", "uid", "xattrs")
 
-    def __init__(self, kind: bytes, path: bytes) -> None:
+    def __init__(self, kind: bytes, name: bytes) -> None:
         self.kind = kind
+        # As the tar has it.
+        self.name = name
         # Cleaned; b"" is the root.
-        self.path = path
+        self.path = clean(name)
         # Symlink: the text as it is. Hardlink: cleaned path.
         self.link = b""
         # With the type bits; a hardlink's are a regular file's.
@@ -63,8 +78,20 @@ class Entry:
         self.xattrs: list[tuple[bytes, bytes]] = []
 
 
-class _Source:
-    """Random access to a file's bytes with read-ahead, so that runs of small members cost one read."""
+class Source(Protocol):
+    """Where a tar's bytes come from. Offsets only grow from call to call, so that a stream can be one."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Returns exactly length bytes, fewer only at the end."""
+        ...
+
+    def copy(self, offset: int, length: int, fd: int, position: int) -> None:
+        """Writes bytes of the tar to position of the file fd. Raises InvalidArgument when the tar ends before."""
+        ...
+
+
+class FileSource:
+    """A tar in a file, with read-ahead, so that runs of small members cost one read."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -72,7 +99,7 @@ class _Source:
         self._start = 0
 
     def read(self, offset: int, length: int) -> bytes:
-        """Returns exactly length bytes, fewer only at the end of the file."""
+        """See Source."""
         begin = offset - self._start
         if begin < 0 or begin + length > len(self._buffer):
             self._buffer = os.pread(self._fd, max(length, _READ_AHEAD), offset)
@@ -85,11 +112,23 @@ class _Source:
                 self._buffer += more
         return self._buffer[begin : begin + length]
 
+    def copy(self, offset: int, length: int, fd: int, position: int) -> None:
+        """See Source."""
+        while length:
+            data = os.pread(self._fd, min(length, _COPY), offset)
+            if not data:
+                raise InvalidArgument("tar: unexpected end")
+            written = os.pwrite(fd, data, position)
+            position, length, offset = position + written, length - written, offset + written
 
-def read(fd: int) -> Iterator[Entry]:
-    """Yields the members of the tar behind fd in order. Raises InvalidArgument for anything malformed or above the limits."""
-    source = _Source(fd)
-    size = os.fstat(fd).st_size
+
+def read(fd: int, limits: Limits = DEFAULT) -> Iterator[Entry]:
+    """Yields the members of the tar in the file fd in order. Raises InvalidArgument for anything malformed or above the limits."""
+    return members(FileSource(fd), os.fstat(fd).st_size, limits)
+
+
+def members(source: Source, size: int, limits: Limits = DEFAULT) -> Iterator[Entry]:
+    """Like read, from any source. size is that of the tar, or more when it is not known: then a source notices the end by itself."""
     offset = entries = 0
     shared: dict[bytes, bytes] = {}
     extended: dict[bytes, bytes] = {}
@@ -113,9 +152,11 @@ def read(fd: int) -> Iterator[Entry]:
             _extend(kind, body, shared, extended)
             continue
         entries += 1
-        if entries > MAX_ENTRIES:
-            raise InvalidArgument(f"tar: more than {MAX_ENTRIES} entries")
+        if entries > limits.entries:
+            raise InvalidArgument(f"tar: more than {limits.entries} entries")
         entry, offset = _member(source, block, offset, {**shared, **extended})
+        if entry.path.count(b"/") >= limits.depth:
+            raise InvalidArgument(f"tar: a path is deeper than {limits.depth}")
         if offset > size:
             raise InvalidArgument("tar: unexpected end")
         extended = {}
@@ -138,8 +179,8 @@ def clean(name: bytes) -> bytes:
             raise InvalidArgument(f"tar: a name is longer than {MAX_NAME} bytes")
         parts.append(part)
     result = b"/".join(parts)
-    if len(parts) > MAX_DEPTH or len(result) > MAX_PATH:
-        raise InvalidArgument(f"tar: a path is deeper than {MAX_DEPTH} or longer than {MAX_PATH} bytes")
+    if len(result) > MAX_PATH:
+        raise InvalidArgument(f"tar: a path is longer than {MAX_PATH} bytes")
     return result
 
 
@@ -231,7 +272,7 @@ def _pax(body: bytes) -> dict[bytes, bytes]:
     return records
 
 
-def _member(source: _Source, block: bytes, offset: int, pax: dict[bytes, bytes]) -> tuple[Entry, int]:
+def _member(source: Source, block: bytes, offset: int, pax: dict[bytes, bytes]) -> tuple[Entry, int]:
     kind = block[156:157]
     size = _decimal(pax[b"size"], 0, _MAX_SIZE) if b"size" in pax else _number(block[124:136])
     if not 0 <= size <= _MAX_SIZE:
@@ -240,7 +281,7 @@ def _member(source: _Source, block: bytes, offset: int, pax: dict[bytes, bytes])
     if kind in _SAME_AS_REGULAR:
         kind = REGULAR
     name = pax.get(b"GNU.sparse.name") or pax.get(b"path") or _name(block)
-    entry = Entry(kind, clean(name))
+    entry = Entry(kind, name)
     if kind == REGULAR and name.endswith(b"/") and block[156:157] == b"\0":
         kind = entry.kind = DIRECTORY  # how tars from before ustar mark them
     if kind != HARDLINK and kind not in _MODES:
@@ -308,7 +349,7 @@ def _link(entry: Entry, target: bytes) -> None:
     entry.link = clean(target) if entry.kind == HARDLINK else target
 
 
-def _old_sparse(source: _Source, entry: Entry, block: bytes, offset: int) -> int:
+def _old_sparse(source: Source, entry: Entry, block: bytes, offset: int) -> int:
     """Form of GNU tar's own format: a map of octal numbers in the header and in blocks after it. Returns where the data begin."""
     pairs = [(block[at : at + 12], block[at + 12 : at + 24]) for at in range(386, 482, 24)]
     more = block[482]
@@ -326,7 +367,7 @@ def _old_sparse(source: _Source, entry: Entry, block: bytes, offset: int) -> int
     return offset
 
 
-def _pax_sparse(source: _Source, entry: Entry, offset: int, pax: dict[bytes, bytes]) -> None:
+def _pax_sparse(source: Source, entry: Entry, offset: int, pax: dict[bytes, bytes]) -> None:
     stored, data = entry.size, offset
     real = pax.get(b"GNU.sparse.realsize") or pax.get(b"GNU.sparse.size")
     if real is None:
@@ -341,7 +382,7 @@ def _pax_sparse(source: _Source, entry: Entry, offset: int, pax: dict[bytes, byt
     _segments(entry, numbers, data, stored)
 
 
-def _map_in_data(source: _Source, offset: int, stored: int) -> tuple[list[int], int]:
+def _map_in_data(source: Source, offset: int, stored: int) -> tuple[list[int], int]:
     """Form 1.0: decimal numbers, one a line, before the data, padded to a block. Returns them and the map's length."""
     text, wanted = b"", 1
     while text.count(b"\n") < wanted:

@@ -1,4 +1,4 @@
-"""`python -m skerry.containers.layers.worker FORM TAR TARGET`: prepares one layer in a process of its own, away from the service's loop.
+"""`python -m skerry.containers.layers.worker FORM TAR TARGET ENTRIES DEPTH`: prepares one layer in a process of its own.
 
 Prints "entries bytes". Exit status 2 and one line on stderr: the tar is bad; 1: the host refused.
 """
@@ -6,20 +6,22 @@ Prints "entries bytes". Exit status 2 and one line on stderr: the tar is bad; 1:
 import sys
 
 from skerry.containers.layers import erofs, unpack
+from skerry.containers.layers.tar import Limits
 from skerry.core.errors import InvalidArgument
 
 BAD_TAR = 2
 
 
-def prepare(form: str, tar_path: str, target: str) -> erofs.Summary:
+def prepare(form: str, tar_path: str, target: str, limits: Limits) -> erofs.Summary:
     """Makes a layer's index file (form "erofs") or fills its directory ("directories")."""
-    return erofs.build(tar_path, target) if form == "erofs" else unpack.unpack(tar_path, target)
+    return erofs.build(tar_path, target, limits) if form == "erofs" else unpack.unpack(tar_path, target, limits)
 
 
 def main() -> None:
     """Runs from the command line."""
     try:
-        summary = prepare(*sys.argv[1:4])
+        form, source, target, entries, depth = sys.argv[1:6]
+        summary = prepare(form, source, target, Limits(int(entries), int(depth)))
     except InvalidArgument as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(BAD_TAR) from None

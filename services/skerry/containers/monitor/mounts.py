@@ -70,22 +70,48 @@ def prepare(run: str) -> str:
     # A namespace can only be pinned on a private mount, from outside of itself.
     own_mount(f"{run}/ns", _MS_PRIVATE)
     os.close(os.open(pin, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    outside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _check(_libc.unshare(_CLONE_NEWNS), "unshare")
-        _mount("none", "/sys/fs/cgroup", _MS_PRIVATE)
-        _check(_libc.umount2(os.fsencode(_UNIFIED), _MNT_DETACH), _UNIFIED)
-        inside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _check(_libc.setns(outside, _CLONE_NEWNS), "setns")
-            _mount(f"/proc/self/fd/{inside}", pin, _MS_BIND)
-            _check(_libc.setns(inside, _CLONE_NEWNS), "setns")
-        finally:
-            os.close(inside)
-    finally:
-        os.close(outside)
+    _make_and_pin(pin)
     os.chdir("/")
     return "made"
+
+
+def _make_and_pin(pin: str) -> None:
+    """Enters a new mount namespace without the unified hierarchy, bound at pin.
+
+    The kernel only binds namespaces that are younger than the one they are bound in, and tells age by a number that each CPU draws
+    from a store of its own (6.18): a new namespace can look older. So each CPU may try, the one we are on first.
+    """
+    allowed = os.sched_getaffinity(0)
+    outside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for cpu in (None, *sorted(allowed)):
+            if cpu is not None:
+                os.sched_setaffinity(0, {cpu})
+            if _made_and_pinned(pin, outside):
+                return
+        raise OSError(errno.EINVAL, f"no new mount namespace can be bound: {os.strerror(errno.EINVAL)}", pin)
+    finally:
+        os.close(outside)
+        os.sched_setaffinity(0, allowed)
+
+
+def _made_and_pinned(pin: str, outside: int) -> bool:
+    _check(_libc.unshare(_CLONE_NEWNS), "unshare")
+    inside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _mount("none", "/sys/fs/cgroup", _MS_PRIVATE)
+        _check(_libc.umount2(os.fsencode(_UNIFIED), _MNT_DETACH), _UNIFIED)
+        _check(_libc.setns(outside, _CLONE_NEWNS), "setns")
+        try:
+            _mount(f"/proc/self/fd/{inside}", pin, _MS_BIND)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return False
+        _check(_libc.setns(inside, _CLONE_NEWNS), "setns")
+        return True
+    finally:
+        os.close(inside)
 
 
 def in_chroot() -> bool:

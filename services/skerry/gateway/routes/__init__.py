@@ -1,19 +1,38 @@
 """Docker's endpoints, one file per noun; ALL is what the router knows."""
 
 from skerry.gateway.call import Route
-from skerry.gateway.routes import attach, build, containers, events, execs, images, listing, logs, networks, system, transfer, wait
+from skerry.gateway.routes import (
+    archive,
+    attach,
+    build,
+    commit,
+    containers,
+    events,
+    execs,
+    images,
+    listing,
+    logs,
+    networks,
+    registries,
+    system,
+    transfer,
+    wait,
+)
 
 ALL: list[Route] = [
     *system.ROUTES,
     *events.ROUTES,
     *listing.ROUTES,
     *containers.ROUTES,
+    *commit.ROUTES,
     *attach.ROUTES,
+    *archive.ROUTES,
     *wait.ROUTES,
     *logs.ROUTES,
     *execs.ROUTES,
     *build.ROUTES,
     *transfer.ROUTES,
+    *registries.ROUTES,
     *images.ROUTES,
     *networks.ROUTES,
 ]

@@ -43,14 +43,14 @@ async def create(call: Call) -> web.StreamResponse:
 async def inspect(call: Call) -> web.StreamResponse:
     """GET /containers/{id}/json."""
     container = await call.container(size=call.flag("size"))
-    sandbox = await _sandbox(call.peers, container.id)
+    sandbox = await sandbox_of(call.peers, container.id)
     network = None
     if not (sandbox and sandbox.endpoints) and (name := network_name(container.spec)):
         network = await _network(call.peers, name)
     return json(inspect_document(container, sandbox, network, call.version))
 
 
-async def _sandbox(peers: Peers, container_id: str) -> networks_pb2.Sandbox | None:
+async def sandbox_of(peers: Peers, container_id: str) -> networks_pb2.Sandbox | None:
     """Returns the container's sandbox; None also while the network service is away, as inspect must not fail for that."""
     request = networks_pb2.GetSandboxRequest(container_id=container_id)
     try:
@@ -186,10 +186,5 @@ ROUTES: list[Route] = [
     ("GET", "/containers/{id}/top", top),
     ("POST", "/containers/{id}/update", not_yet("updating a container's limits")),
     ("GET", "/containers/{id}/stats", not_yet("stats")),
-    ("GET", "/containers/{id}/changes", not_yet("listing a container's changes")),
-    ("GET", "/containers/{id}/export", not_yet("exporting a container")),
-    ("HEAD", "/containers/{id}/archive", not_yet("copying from a container")),
-    ("GET", "/containers/{id}/archive", not_yet("copying from a container")),
-    ("PUT", "/containers/{id}/archive", not_yet("copying to a container")),
     ("GET", "/containers/{id}/attach/ws", not_yet("attaching over a websocket")),
 ]

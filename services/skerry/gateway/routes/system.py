@@ -109,7 +109,6 @@ ROUTES: list[Route] = [
     ("HEAD", "/_ping", ping),
     ("GET", "/version", version),
     ("GET", "/info", info),
-    ("POST", "/auth", _not_yet("logging in to a registry")),
     ("GET", "/system/df", disk_usage),
     ("GET", "/volumes", volumes),
     ("GET", "/volumes/{name}", volume),

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 _PIECE = 256 << 10
 
 
-class _Output:
+class Output:
     """A progress stream whose head goes out with the first object, so that an error before it has a status of its own."""
 
     def __init__(self, call: Call) -> None:
@@ -76,8 +76,8 @@ async def _pull(call: Call, name: str) -> web.StreamResponse:
         # Without a tag Docker's API pulls all of them; the CLI always gives one.
         all_tags=not call.text("tag") and ":" not in name.rpartition("/")[2] and "@" not in name,
     )
-    await _store_there(call)
-    output = _Output(call)
+    await store_there(call)
+    output = Output(call)
     stream = call.peers.images.Pull(request)
     try:
         async for item in stream:
@@ -92,7 +92,7 @@ async def _pull(call: Call, name: str) -> web.StreamResponse:
     return await output.end()
 
 
-async def _store_there(call: Call) -> None:
+async def store_there(call: Call) -> None:
     """Waits for an image store that is being restarted: a stream cannot be sent a second time. Raises Unavailable."""
     await call_again(lambda: call.peers.images.Info(pb.InfoRequest()), what="the image store")
 
@@ -130,8 +130,8 @@ async def _import(call: Call) -> web.StreamResponse:
         changes=call.request.query.getall("changes", []),
         platform=call.text("platform"),
     )
-    await _store_there(call)
-    output = _Output(call)
+    await store_there(call)
+    output = Output(call)
     stream: Any = call.peers.images.Import()
     await stream.write(pb.ImportRequest(header=header))
     try:
@@ -152,8 +152,8 @@ async def _import(call: Call) -> web.StreamResponse:
 async def load(call: Call) -> web.StreamResponse:
     """POST /images/load."""
     quiet = call.flag("quiet")
-    await _store_there(call)
-    output = _Output(call)
+    await store_there(call)
+    output = Output(call)
     stream: Any = call.peers.images.Load()
     try:
         async with beside(_feed(call, stream, lambda piece: pb.LoadRequest(chunk=piece))):
@@ -183,10 +183,6 @@ def _not_yet(what: str) -> Handler:
 ROUTES: list[Route] = [
     ("POST", "/images/create", create),
     ("POST", "/images/load", load),
-    ("GET", "/images/search", _not_yet("searching registries")),
     ("GET", "/images/get", _not_yet("saving images")),
     ("GET", "/images/{name...}/get", _not_yet("saving images")),
-    ("POST", "/images/{name...}/push", _not_yet("pushing images")),
-    ("POST", "/commit", _not_yet("committing containers")),
-    ("GET", "/distribution/{name...}/json", _not_yet("asking a registry for a descriptor")),
 ]

@@ -42,10 +42,11 @@ class _Entry(msgspec.Struct, rename="pascal"):
 class Archive:
     """What one archive holds, by path. Feed it with `read`, then ask `images`."""
 
-    def __init__(self, blobs: Blobs, *, keep_compressed: bool, limit: int) -> None:
+    def __init__(self, blobs: Blobs, *, keep_compressed: bool, limit: int, ratio: float) -> None:
         self._blobs = blobs
         self._keep = keep_compressed
         self._limit = limit
+        self._ratio = ratio
         self._layers: dict[str, Stored] = {}
         self._documents: dict[str, bytes] = {}
         self._links: dict[str, str] = {}
@@ -79,7 +80,7 @@ class Archive:
     def _file(self, path: str, size: int, content: Content) -> None:
         head = peek(content, BLOCK)
         if _is_layer(path, size, head):
-            self._layers[path] = take(Rewound(content, head), self._blobs, keep_compressed=self._keep, limit=self._limit)
+            self._layers[path] = take(Rewound(content, head), self._blobs, keep_compressed=self._keep, limit=self._limit, ratio=self._ratio)
             return
         self._documents_size += size
         if self._documents_size > _MAX_DOCUMENTS:
@@ -149,7 +150,9 @@ class Archive:
         stored = self._layers.get(resolved)
         if stored is None and len(small := self._documents.get(resolved, b"")) > 0 and not small.strip(b"\0"):
             # An empty layer (two blocks of zeros) looks like nothing until a manifest says what it is.
-            stored = self._layers[resolved] = take(io.BytesIO(small), self._blobs, keep_compressed=self._keep, limit=self._limit)
+            stored = self._layers[resolved] = take(
+                io.BytesIO(small), self._blobs, keep_compressed=self._keep, limit=self._limit, ratio=self._ratio
+            )
         if stored is None:
             raise InvalidArgument(f"invalid archive: open {path[:200]}: no such file or directory")
         return stored

@@ -6,18 +6,21 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from typing import BinaryIO
 
-from skerry.core.errors import Failed, NotFound
+from skerry.core.errors import Failed, InvalidArgument, NotFound
 from skerry.core.files import sync_directory
+from skerry.images.blobs import Link, Listed
 
 _ALGORITHM = "sha256:"
+_PIECE = 1 << 20
 
 
 class _Writer:
     def __init__(self, blobs: "FileBlobs", path: str) -> None:
         self._blobs = blobs
-        self._path = path
+        self.path = path
         self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - closed by writer()
         self._hash = hashlib.sha256()
         self._size = 0
@@ -31,25 +34,54 @@ class _Writer:
                 view = view[self._file.write(view) :]
         except OSError as error:
             # Said here, where it is known that not the client's stream is at fault.
-            raise Failed(f"write {self._path}: {(error.strerror or str(error)).lower()}") from None
+            raise Failed(f"write {self.path}: {(error.strerror or str(error)).lower()}") from None
 
     def commit(self, expected: str = "") -> tuple[str, int]:
         digest = f"{_ALGORITHM}{self._hash.hexdigest()}"
         if expected and digest != expected:
             raise Failed(f"filesystem layer verification failed for digest {expected}: content has {digest}")
         if self._blobs.has(digest):
+            os.utime(self._blobs.where(digest))  # as young as if it had come now: a sweep's grace counts from here
             return digest, self._size  # the same bytes: what nodes have mounted stays the one copy
         os.fdatasync(self._file.fileno())
-        os.rename(self._path, self._blobs.where(digest))
+        os.rename(self.path, self._blobs.where(digest))
         sync_directory(self._blobs.folder)
         return digest, self._size
+
+    def take(self, limit: int) -> tuple[str, int]:
+        """Takes what another process wrote into `path` instead of calling write."""
+        with open(self.path, "rb", buffering=0) as file:
+            buffer = memoryview(bytearray(_PIECE))
+            while count := file.readinto(buffer):
+                self._hash.update(buffer[:count])
+                self._size += count
+                if self._size > limit:
+                    raise InvalidArgument(f"layer is larger than {limit} bytes")
+        return self.commit()
 
     def close(self) -> None:
         self._file.close()
         try:
-            os.unlink(self._path)
+            os.unlink(self.path)
         except FileNotFoundError:
             pass  # committed
+
+
+class _LayerWriter:
+    """The plain tar always, the form it came in when asked for."""
+
+    def __init__(self, plain: _Writer, compressed: _Writer | None) -> None:
+        self._plain = plain
+        self._compressed = compressed
+        self.write = plain.write
+
+    def came(self, data: bytes | memoryview) -> None:
+        if self._compressed is not None:
+            self._compressed.write(data)
+
+    def commit(self, expected_diff: str = "", expected: str = "") -> tuple[str, int, str]:
+        diff_id, size = self._plain.commit(expected_diff)
+        return diff_id, size, self._compressed.commit(expected)[0] if self._compressed is not None else ""
 
 
 @asynccontextmanager
@@ -90,6 +122,16 @@ class FileBlobs:
         finally:
             one.close()
 
+    @contextmanager
+    def layer(self, compression: str, *, keep: bool, expected: str = "") -> Iterator[_LayerWriter]:
+        with ExitStack() as stack:
+            plain = stack.enter_context(self.writer())
+            compressed = stack.enter_context(self.writer()) if compression and keep else None
+            yield _LayerWriter(plain, compressed)
+
+    def by_path(self) -> AbstractContextManager[_Writer]:
+        return self.writer()
+
     def where(self, digest: str) -> str:
         """Returns where the blob lies, or would lie."""
         return os.path.join(self.folder, digest.removeprefix(_ALGORITHM))
@@ -105,6 +147,16 @@ class FileBlobs:
         if not os.path.exists(path):
             raise NotFound(f"blob {digest} is not in the store")
         return path
+
+    @contextmanager
+    def open(self, digest: str, offset: int = 0) -> Iterator[BinaryIO]:
+        with open(self.path(digest), "rb") as file:
+            file.seek(offset)
+            yield file
+
+    def link(self, diff_id: str) -> Link | None:
+        self.path(diff_id)
+        return None
 
     def read(self, digest: str, limit: int) -> bytes:
         with open(self.path(digest), "rb") as file:
@@ -125,3 +177,13 @@ class FileBlobs:
     def all(self) -> Iterator[str]:
         for name in os.listdir(self.folder):
             yield f"{_ALGORITHM}{name}"
+
+    def listed(self) -> Iterator[Listed]:
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                status = entry.stat(follow_symlinks=False)
+                yield Listed(f"{_ALGORITHM}{entry.name}", status.st_size, status.st_mtime)
+
+    def tidy(self, before: float) -> None:
+        # Nobody else writes here, and at opening all was removed.
+        return

@@ -12,7 +12,8 @@ from skerry.core.errors import InvalidArgument, NotFound
 from skerry.core.journal import SCHEMA as JOURNAL
 from skerry.core.journal import Journal, append
 from skerry.core.sqlite import Database, open_database
-from skerry.images.catalog import Entry, ImageRecord, Names
+from skerry.images.catalog import Entry, ImageRecord, LayerRecord, Names
+from skerry.images.catalog.sqlite_pushes import PUSHES, SqlitePushes, kept_forms
 
 # image(id, body = ImageRecord as msgpack) <- name(name, image, is_digest, time) and lease(image, holder)
 _MIGRATIONS = [
@@ -41,27 +42,56 @@ CREATE TABLE document (
   PRIMARY KEY (image, digest)
 ) STRICT;
 """,
+    # kept(layer that no image need have, holder it is kept for)
+    """
+CREATE TABLE kept (
+  diff_id TEXT NOT NULL,
+  holder TEXT NOT NULL,
+  body BLOB NOT NULL,
+  PRIMARY KEY (holder, diff_id)
+) STRICT;
+CREATE INDEX kept_layer ON kept (diff_id);
+""",
+    PUSHES,
+    # child(image that was made here, image it was made of; empty: of none)
+    """
+CREATE TABLE child (
+  image TEXT PRIMARY KEY REFERENCES image (id) ON DELETE CASCADE,
+  parent TEXT NOT NULL
+) STRICT;
+CREATE INDEX child_parent ON child (parent);
+""",
 ]
 
 
-class SqliteCatalog:
+class SqliteCatalog(SqlitePushes):
     """Catalog over a Database. Made by `open_catalog`."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database)
         self.journal = Journal(database)
 
     async def add(
-        self, image: ImageRecord, names: list[str], digests: list[str], documents: list[str], events: list[events_pb2.Event]
+        self,
+        image: ImageRecord,
+        names: list[str],
+        digests: list[str],
+        documents: list[str],
+        events: list[events_pb2.Event],
+        *,
+        holder: str = "",
     ) -> None:
         def work(db: sqlite3.Connection) -> None:
             body = msgspec.msgpack.encode(image)
             db.execute("INSERT INTO image VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (image.id, image.created_ns, body))
+            db.execute("INSERT INTO child VALUES (?, ?) ON CONFLICT DO NOTHING", (image.id, image.parent))
             for name in names:
                 _point(db, name, image.id, is_digest=False)
             for digest in digests:
                 _point(db, digest, image.id, is_digest=True)
             db.executemany("INSERT INTO document VALUES (?, ?) ON CONFLICT DO NOTHING", [(one, image.id) for one in documents])
+            if holder:
+                _lease(db, image.id, holder)
             for event in events:
                 append(db, event)
 
@@ -99,6 +129,15 @@ class SqliteCatalog:
 
         return await self._database.read(work)
 
+    async def children(self, parent: str) -> list[ImageRecord]:
+        def work(db: sqlite3.Connection) -> list[ImageRecord]:
+            rows = db.execute(
+                "SELECT body FROM child JOIN image ON image.id = child.image WHERE parent = ? ORDER BY created_ns DESC, id", (parent,)
+            )
+            return [msgspec.msgpack.decode(body, type=ImageRecord) for (body,) in rows]
+
+        return await self._database.read(work)
+
     async def tag(self, image_id: str, name: str, event: events_pb2.Event) -> None:
         def work(db: sqlite3.Connection) -> None:
             _entry(db, image_id)
@@ -133,17 +172,38 @@ class SqliteCatalog:
     async def acquire(self, image_id: str, holder: str) -> Entry:
         def work(db: sqlite3.Connection) -> Entry:
             _entry(db, image_id)
-            db.execute("INSERT INTO lease VALUES (?, ?) ON CONFLICT DO NOTHING", (image_id, holder))
+            _lease(db, image_id, holder)
             return _entry(db, image_id)
 
         return await self._database.transact(work)
 
+    async def keep(self, layer: LayerRecord, holder: str) -> None:
+        values = (layer.diff_id, holder, msgspec.msgpack.encode(layer))
+        await self._database.transact(lambda db: db.execute("INSERT INTO kept VALUES (?, ?, ?) ON CONFLICT DO NOTHING", values))
+
+    async def layer(self, diff_id: str) -> LayerRecord:
+        def work(db: sqlite3.Connection) -> LayerRecord:
+            row = db.execute("SELECT body FROM kept WHERE diff_id = ?", (diff_id,)).fetchone()
+            if row is not None:
+                return msgspec.msgpack.decode(row[0], type=LayerRecord)
+            for (body,) in db.execute("SELECT body FROM image WHERE instr(body, CAST(? AS BLOB))", (diff_id,)):
+                for layer in msgspec.msgpack.decode(body, type=ImageRecord).layers:
+                    if layer.diff_id == diff_id:
+                        return layer
+            raise NotFound(f"No such layer: {diff_id}")
+
+        return await self._database.read(work)
+
     async def release(self, holder: str) -> None:
-        await self._database.transact(lambda db: db.execute("DELETE FROM lease WHERE holder = ?", (holder,)))
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM lease WHERE holder = ?", (holder,))
+            db.execute("DELETE FROM kept WHERE holder = ?", (holder,))
+
+        await self._database.transact(work)
 
     async def leases(self, holder_prefix: str, image_id: str) -> list[tuple[str, str]]:
         def work(db: sqlite3.Connection) -> list[tuple[str, str]]:
-            rows = db.execute("SELECT image, holder FROM lease ORDER BY holder").fetchall()
+            rows = db.execute("SELECT image, holder FROM lease UNION SELECT '', holder FROM kept ORDER BY holder").fetchall()
             return [(image, holder) for image, holder in rows if holder.startswith(holder_prefix) and image_id in ("", image)]
 
         return await self._database.read(work)
@@ -151,14 +211,30 @@ class SqliteCatalog:
     async def blobs_in_use(self) -> set[str]:
         def work(db: sqlite3.Connection) -> set[str]:
             found = {digest for (digest,) in db.execute("SELECT digest FROM document")}
+            forms = kept_forms(db)
             for (body,) in db.execute("SELECT body FROM image"):
                 for layer in msgspec.msgpack.decode(body, type=ImageRecord).layers:
-                    found |= {layer.diff_id, layer.compressed}
+                    found |= {layer.diff_id, layer.compressed, *forms.get(layer.diff_id, ())}
+            for (body,) in db.execute("SELECT body FROM kept"):
+                layer = msgspec.msgpack.decode(body, type=LayerRecord)
+                found |= {layer.diff_id, layer.compressed, *forms.get(layer.diff_id, ())}
             # Stores written before documents were recorded: the digests in names.
             found |= {name.partition("@")[2] for (name,) in db.execute("SELECT name FROM name WHERE is_digest")}
             return found - {""}
 
         return await self._database.read(work)
+
+    async def pushed(self, image_id: str, name: str, document: str, events: list[events_pb2.Event]) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            for event in events:
+                append(db, event)
+            if db.execute("SELECT 1 FROM image WHERE id = ?", (image_id,)).fetchone() is None:
+                return
+            _point(db, name, image_id, is_digest=True)
+            db.execute("INSERT INTO document VALUES (?, ?) ON CONFLICT DO NOTHING", (document, image_id))
+
+        await self._database.transact(work)
+        self._tell(events)
 
     def _tell(self, events: list[events_pb2.Event]) -> None:
         for event in events:
@@ -170,6 +246,10 @@ def _point(db: sqlite3.Connection, name: str, image_id: str, *, is_digest: bool)
         "INSERT INTO name VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET image = excluded.image, time_ns = excluded.time_ns",
         (name, image_id, int(is_digest), time.time_ns()),
     )
+
+
+def _lease(db: sqlite3.Connection, image_id: str, holder: str) -> None:
+    db.execute("INSERT INTO lease VALUES (?, ?) ON CONFLICT DO NOTHING", (image_id, holder))
 
 
 def _entry(db: sqlite3.Connection, image_id: str) -> Entry:

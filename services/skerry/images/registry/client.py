@@ -1,4 +1,4 @@
-"""Reading from registries: the distribution protocol's pull side, anonymous or with what the user gave.
+"""Asking registries: the distribution protocol's requests and its pull side, anonymous or with what the user gave.
 
 Errors carry Docker's words. Everything has a timeout; transport errors, 429 and 5xx are tried again with growing pauses; a blob whose
 connection broke goes on with Range where it stopped.
@@ -12,26 +12,29 @@ import random
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from skerry.core.errors import Failed, NotFound, SkerryError, Unauthorized, Unavailable
 from skerry.images.manifest import ACCEPT, MAX_CONFIG, MAX_MANIFEST, digest_of
 from skerry.images.reference import DEFAULT_DOMAIN, Reference
 
 T = TypeVar("T")
+# A request's body, or what makes it: it may have to be sent a second time.
+Body = bytes | Callable[[], AsyncIterator[bytes]] | None
 _log = logging.getLogger(__name__)
 _HUB = "registry-1.docker.io"
 _TRIES = 5
 _CHUNK = 1 << 18
 _PAGE = 500
 _MAX_TAGS = 10_000
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
-_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
+CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -54,12 +57,16 @@ class Endpoint(msgspec.Struct, frozen=True):
     mirror: bool = False
 
 
-class _Again(Exception):
+class Again(Exception):
     """Worth another try after a pause; says how long at least."""
 
     def __init__(self, reason: str, pause: float = 0) -> None:
         super().__init__(reason)
         self.pause = pause
+
+
+# What may be gone at the next try.
+TRANSIENT = (aiohttp.ClientError, TimeoutError, Again, OSError)
 
 
 def endpoints(domain: str, mirrors: list[str], insecure: list[str]) -> list[Endpoint]:
@@ -74,12 +81,15 @@ def endpoints(domain: str, mirrors: list[str], insecure: list[str]) -> list[Endp
 
 
 class Repository:
-    """One repository of a registry, asked by one user. The token it gets is kept for its lifetime."""
+    """One repository of a registry, asked by one user. The token it gets is kept for its lifetime; actions are what it is asked for."""
 
-    def __init__(self, session: aiohttp.ClientSession, name: Reference, endpoint: Endpoint, credentials: Credentials) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, name: Reference, endpoint: Endpoint, credentials: Credentials, actions: str = "pull"
+    ) -> None:
         self._session = session
         self._name = name
         self._endpoint = endpoint
+        self._actions = actions
         self._credentials = credentials
         self._authorization = f"Bearer {credentials.registry_token}" if credentials.registry_token else ""
 
@@ -91,19 +101,19 @@ class Repository:
         async def once() -> tuple[bytes, str, str]:
             async with self._get(f"manifests/{tag_or_digest}", {"Accept": ", ".join(ACCEPT)}) as response:
                 if response.status == 404:
-                    reason = await _reason(response, "manifest unknown: manifest unknown")
+                    reason = await words_of(response, "manifest unknown: manifest unknown")
                     if reason.startswith("name unknown"):
                         raise NotFound(f"repository {self._name.familiar_name} not found: {reason}")
                     raise NotFound(f"manifest for {what} not found: {reason}")
                 await self._check(response)
-                data = await _bounded(response, MAX_MANIFEST)
+                data = await bounded(response, MAX_MANIFEST)
                 digest = digest_of(data)
                 told = tag_or_digest if by_digest else response.headers.get("Docker-Content-Digest", digest)
                 if told != digest:
                     raise Failed(f"manifest verification failed for digest {told}")
                 return data, response.headers.get("Content-Type", ""), digest
 
-        return await self._retried(once)
+        return await self.retried(once)
 
     async def tags(self) -> list[str]:
         """Returns all tags of the repository. Raises as `manifest`."""
@@ -114,13 +124,13 @@ class Repository:
             async with self._get(path, {}) as response:
                 await self._check(response)
                 try:
-                    page = msgspec.json.decode(await _bounded(response, MAX_MANIFEST), type=_Tags)
+                    page = msgspec.json.decode(await bounded(response, MAX_MANIFEST), type=_Tags)
                 except msgspec.DecodeError as error:
                     raise Failed(f"invalid list of tags: {error}") from None
                 return page.tags or [], "next" in response.links
 
         while len(found) < _MAX_TAGS:
-            tags, more = await self._retried(once)
+            tags, more = await self.retried(once)
             found += tags
             if not (tags and more):
                 return found
@@ -133,12 +143,12 @@ class Repository:
         async def once() -> bytes:
             async with self._get(f"blobs/{digest}", {}) as response:
                 await self._check(response)
-                data = await _bounded(response, MAX_CONFIG)
+                data = await bounded(response, MAX_CONFIG)
                 if digest_of(data) != digest:
                     raise Failed(f"image config verification failed for digest {digest}")
                 return data
 
-        return await self._retried(once)
+        return await self.retried(once)
 
     async def blob(self, digest: str, size: int) -> AsyncIterator[bytes]:
         """Yields a blob's bytes; a broken connection is taken up where it stopped. The digest is the caller's to check."""
@@ -157,47 +167,68 @@ class Repository:
                             raise Failed(f"blob {digest} is larger than the {size} bytes that its manifest says")
                         yield chunk
                 if offset < size:
-                    raise _Again(f"unexpected EOF after {offset} of {size} bytes")
+                    raise Again(f"unexpected EOF after {offset} of {size} bytes")
                 return
-            except (aiohttp.ClientError, TimeoutError, _Again, OSError) as error:
+            except TRANSIENT as error:
                 failures = 0 if offset > before else failures + 1
                 if failures >= _TRIES:
                     raise self._last(error) from None
                 await _pause(failures, error)
 
-    async def _retried(self, once: Callable[[], Awaitable[T]]) -> T:
+    async def retried(self, once: Callable[[], Awaitable[T]], told: Callable[[float], None] | None = None) -> T:
+        """Runs once until it returns, five times at most; told hears the seconds of each pause. Raises the last error in Docker's words."""
         for attempt in range(1, _TRIES + 1):
             try:
                 return await once()
-            except (aiohttp.ClientError, TimeoutError, _Again, OSError) as error:
+            except TRANSIENT as error:
                 if attempt == _TRIES or _hopeless(error):
                     raise self._last(error) from None
-                await _pause(attempt, error)
+                await _pause(attempt, error, told)
         raise AssertionError("the loop returns or raises")
 
     def _last(self, error: Exception) -> SkerryError:
-        base = f"{self._endpoint.base}/v2/"
-        if isinstance(error, aiohttp.ClientConnectorError):
-            host = urlsplit(base).netloc
-            reason = (os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)).lower()
-            return Failed(f'Get "{base}": dial tcp {host}: connect: {reason}')
-        if isinstance(error, TimeoutError):
-            return Unavailable(f'Get "{base}": net/http: request canceled (Client.Timeout exceeded while awaiting headers)')
-        return Failed(f'Get "{base}": {str(error) or type(error).__name__}')
+        return unreachable(f"{self._endpoint.base}/v2/", error)
+
+    def _get(self, path: str, headers: dict[str, str]) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        return self.request("GET", path, headers)
 
     @asynccontextmanager
-    async def _get(self, path: str, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
-        url = f"{self._endpoint.base}/v2/{self._name.path}/{path}"
+    async def request(self, method: str, path: str, headers: dict[str, str], body: Body = None) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Sends one request, twice when the registry wants to know who asks.
+
+        path is below the repository, or a whole URL as the registry told it; the user's name goes to the registry's own host only.
+        Raises what `retried` tries again.
+        """
+        url = URL(path if "://" in path else f"{self._endpoint.base}/v2/{self._name.path}/{path}", encoded=True)
+        ours = url.origin() == URL(self._endpoint.base).origin()
         for attempt in (1, 2):
-            sent = {**headers, **({"Authorization": self._authorization} if self._authorization else {})}
+            sent = {**headers, **({"Authorization": self._authorization} if self._authorization and ours else {})}
+            data = body() if callable(body) else body
             # aiohttp drops Authorization when a redirect leaves the host: storage services refuse two ways of authentication.
-            async with self._session.get(url, headers=sent, timeout=_TIMEOUT, max_redirects=5) as response:
-                if response.status == 401 and attempt == 1 and await self._authorize(response):
+            async with self._session.request(method, url, headers=sent, data=data, timeout=TIMEOUT, max_redirects=5) as response:
+                if response.status == 401 and attempt == 1 and ours and await self._authorize(response):
                     continue
                 if response.status == 429 or response.status >= 500:
-                    raise _Again(f"received unexpected HTTP status: {response.status} {response.reason}", _retry_after(response))
+                    raise Again(f"received unexpected HTTP status: {response.status} {response.reason}", _retry_after(response))
                 yield response
                 return
+
+    async def ping(self) -> None:
+        """Asks whether a registry is there and whom it wants; answers its challenge. Raises Failed, Unauthorized, Unavailable."""
+
+        async def once() -> None:
+            async with self._session.get(f"{self._endpoint.base}/v2/", timeout=TIMEOUT) as response:
+                if response.status == 429 or response.status >= 500:
+                    raise Again(f"received unexpected HTTP status: {response.status} {response.reason}", _retry_after(response))
+                if response.status == 401 and not self._authorization:
+                    await self._authorize(response)
+
+        await self.retried(once)
+
+    @property
+    def url(self) -> str:
+        """Where the repository's own paths begin."""
+        return f"{self._endpoint.base}/v2/{self._name.path}/"
 
     async def _check(self, response: aiohttp.ClientResponse) -> None:
         if response.status in (200, 206):
@@ -206,21 +237,23 @@ class Repository:
         if response.status == 401 and response.headers.get("WWW-Authenticate", "").lower().startswith("basic"):
             if not self._authorization:
                 raise Failed(f'Get "{response.url}": no basic auth credentials')
-            raise Unauthorized(f'Get "{response.url}": {await _reason(response, "unauthorized: authentication required")}')
+            raise Unauthorized(f'Get "{response.url}": {await words_of(response, "unauthorized: authentication required")}')
         if response.status in (401, 403) or (response.status == 404 and self._name.domain == DEFAULT_DOMAIN):
-            reason = await _reason(response, "denied: requested access to the resource is denied")
+            reason = await words_of(response, "denied: requested access to the resource is denied")
             text = f"pull access denied for {name}, repository does not exist or may require 'docker login': {reason}"
             # Docker answers 404 here: the registry does not tell a private repository from none.
             raise NotFound(text)
         if response.status == 404:
-            raise NotFound(f"repository {name} not found: {await _reason(response, 'name unknown: repository name not known to registry')}")
+            raise NotFound(
+                f"repository {name} not found: {await words_of(response, 'name unknown: repository name not known to registry')}"
+            )
         raise Failed(f"received unexpected HTTP status: {response.status} {response.reason}")
 
     async def _authorize(self, response: aiohttp.ClientResponse) -> bool:
         """Answers a challenge; False when there is nothing to answer it with."""
         header = response.headers.get("WWW-Authenticate", "")
         scheme, _, rest = header.partition(" ")
-        parameters = dict(_CHALLENGE.findall(rest))
+        parameters = dict(CHALLENGE.findall(rest))
         user = self._credentials
         if scheme.lower() == "basic" and user.username:
             raw = f"{user.username}:{user.password}".encode()
@@ -232,30 +265,45 @@ class Repository:
         return False
 
     async def _token(self, parameters: dict[str, str]) -> str:
-        query = {"scope": f"repository:{self._name.path}:pull"}
+        # The challenge may ask for more than ours: a mount needs the repository that it takes from.
+        scopes = dict.fromkeys([f"repository:{self._name.path}:{self._actions}", *parameters.get("scope", "").split()])
+        query = [("scope", scope) for scope in scopes if scope.startswith("repository:")]
         if parameters.get("service"):
-            query["service"] = parameters["service"]
+            query.append(("service", parameters["service"]))
         user = self._credentials
         auth = aiohttp.BasicAuth(user.username, user.password) if user.username else None
         realm = parameters["realm"]
         if urlsplit(realm).scheme not in ("http", "https"):
             raise Failed(f"unsupported token realm: {realm[:200]}")
         url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
-        async with self._session.get(url, auth=auth, timeout=_TIMEOUT) as response:
+        async with self._session.get(url, auth=auth, timeout=TIMEOUT) as response:
             if response.status in (401, 403):
                 raise Unauthorized(
-                    f'Get "{self._endpoint.base}/v2/": unauthorized: {await _reason(response, "incorrect username or password")}'
+                    f'Get "{self._endpoint.base}/v2/": unauthorized: {await words_of(response, "incorrect username or password")}'
                 )
             if response.status != 200:
-                raise _Again(f"token server answered {response.status}", _retry_after(response))
+                raise Again(f"token server answered {response.status}", _retry_after(response))
             try:
-                document = msgspec.json.decode(await _bounded(response, 1 << 20), type=dict[str, object])
+                document = msgspec.json.decode(await bounded(response, 1 << 20), type=dict[str, object])
             except msgspec.DecodeError as error:
                 raise Failed(f"invalid answer of the token server: {error}") from None
         return str(document.get("token") or document.get("access_token") or "")
 
 
-async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
+def unreachable(url: str, error: Exception) -> SkerryError:
+    """Returns what kept a request from being answered, in the words of Docker's HTTP client."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        host = urlsplit(url).netloc
+        code = error.os_error.errno
+        reason = (os.strerror(code) if code and code > 0 else str(error.os_error)).lower()
+        return Failed(f'Get "{url}": dial tcp {host}: connect: {reason}')
+    if isinstance(error, TimeoutError):
+        return Unavailable(f'Get "{url}": net/http: request canceled (Client.Timeout exceeded while awaiting headers)')
+    return Failed(f'Get "{url}": {str(error) or type(error).__name__}')
+
+
+async def bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Returns an answer whole. Raises Failed when it is larger than limit bytes."""
     data = bytearray()
     async for chunk in response.content.iter_chunked(_CHUNK):
         data += chunk
@@ -268,14 +316,14 @@ async def _skip(response: aiohttp.ClientResponse, count: int) -> None:
     while count:
         chunk = await response.content.read(min(count, _CHUNK))
         if not chunk:
-            raise _Again("unexpected EOF")
+            raise Again("unexpected EOF")
         count -= len(chunk)
 
 
-async def _reason(response: aiohttp.ClientResponse, default: str) -> str:
+async def words_of(response: aiohttp.ClientResponse, default: str) -> str:
     """Returns the registry's own first error as Docker writes it ("manifest unknown: manifest unknown")."""
     try:
-        document = msgspec.json.decode(await _bounded(response, 1 << 16), type=dict[str, list[dict[str, object]]])
+        document = msgspec.json.decode(await bounded(response, 1 << 16), type=dict[str, list[dict[str, object]]])
         first = document["errors"][0]
         code = str(first["code"]).lower().replace("_", " ")
         return f"{code}: {first.get('message') or code}"[:500]
@@ -293,7 +341,9 @@ def _hopeless(error: Exception) -> bool:
     return isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError | socket.gaierror)
 
 
-async def _pause(failures: int, error: Exception) -> None:
+async def _pause(failures: int, error: Exception, told: Callable[[float], None] | None = None) -> None:
     wanted = getattr(error, "pause", 0) or min(0.2 * 2**failures, 10)
     _log.info("registry: trying again", extra={"reason": str(error), "pause": wanted})
+    if told is not None:
+        told(wanted)
     await asyncio.sleep(wanted * random.uniform(0.8, 1.2))

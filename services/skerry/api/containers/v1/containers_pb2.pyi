@@ -884,6 +884,22 @@ class CommitLayerResponse(_message.Message):
     layer: _images_pb2.Layer
     def __init__(self, layer: _Optional[_Union[_images_pb2.Layer, _Mapping]] = ...) -> None: ...
 
+class RecordCommitRequest(_message.Message):
+    __slots__ = ("container", "image_id", "image_name", "comment")
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_NAME_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    container: str
+    image_id: str
+    image_name: str
+    comment: str
+    def __init__(self, container: _Optional[str] = ..., image_id: _Optional[str] = ..., image_name: _Optional[str] = ..., comment: _Optional[str] = ...) -> None: ...
+
+class RecordCommitResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class ExportRequest(_message.Message):
     __slots__ = ("container",)
     CONTAINER_FIELD_NUMBER: _ClassVar[int]

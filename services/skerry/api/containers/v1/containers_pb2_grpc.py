@@ -121,6 +121,11 @@ class ContainersServiceStub:
                 request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.CommitLayerRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.CommitLayerResponse.FromString,
                 _registered_method=True)
+        self.RecordCommit = channel.unary_unary(
+                '/skerry.api.containers.v1.ContainersService/RecordCommit',
+                request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordCommitRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordCommitResponse.FromString,
+                _registered_method=True)
         self.Export = channel.unary_stream(
                 '/skerry.api.containers.v1.ContainersService/Export',
                 request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.ExportRequest.SerializeToString,
@@ -292,7 +297,15 @@ class ContainersServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CommitLayer(self, request, context):
-        """CommitLayer makes a layer of those changes and uploads it to an image store (ImagesService.StoreLayer). Raises Unavailable, Failed.
+        """CommitLayer makes a layer of those changes and uploads it to an image store (ImagesService.StoreLayer). The layer is mountable on this
+        node at once. Raises Conflict (the container is dead or being removed), Unavailable, Failed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordCommit(self, request, context):
+        """RecordCommit says that an image was made of such a layer: publishes the container's commit event.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -455,6 +468,11 @@ def add_ContainersServiceServicer_to_server(servicer, server):
                     servicer.CommitLayer,
                     request_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.CommitLayerRequest.FromString,
                     response_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.CommitLayerResponse.SerializeToString,
+            ),
+            'RecordCommit': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordCommit,
+                    request_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordCommitRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordCommitResponse.SerializeToString,
             ),
             'Export': grpc.unary_stream_rpc_method_handler(
                     servicer.Export,
@@ -968,6 +986,33 @@ class ContainersService:
             '/skerry.api.containers.v1.ContainersService/CommitLayer',
             skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.CommitLayerRequest.SerializeToString,
             skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.CommitLayerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordCommit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.containers.v1.ContainersService/RecordCommit',
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordCommitRequest.SerializeToString,
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordCommitResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -70,7 +70,11 @@ class ContainersServiceStub:
     Diff: _grpc.UnaryStreamMultiCallable[_containers_pb2.DiffRequest, _containers_pb2.DiffResponse]
     """Diff tells what the container changed in its root file system, in path order."""
     CommitLayer: _grpc.UnaryUnaryMultiCallable[_containers_pb2.CommitLayerRequest, _containers_pb2.CommitLayerResponse]
-    """CommitLayer makes a layer of those changes and uploads it to an image store (ImagesService.StoreLayer). Raises Unavailable, Failed."""
+    """CommitLayer makes a layer of those changes and uploads it to an image store (ImagesService.StoreLayer). The layer is mountable on this
+    node at once. Raises Conflict (the container is dead or being removed), Unavailable, Failed.
+    """
+    RecordCommit: _grpc.UnaryUnaryMultiCallable[_containers_pb2.RecordCommitRequest, _containers_pb2.RecordCommitResponse]
+    """RecordCommit says that an image was made of such a layer: publishes the container's commit event."""
     Export: _grpc.UnaryStreamMultiCallable[_containers_pb2.ExportRequest, _containers_pb2.ExportResponse]
     """Export streams the whole root file system, without mounts, as one tar."""
     StatPath: _grpc.UnaryUnaryMultiCallable[_containers_pb2.StatPathRequest, _containers_pb2.StatPathResponse]
@@ -134,7 +138,11 @@ class ContainersServiceAsyncStub(ContainersServiceStub):
     Diff: _aio.UnaryStreamMultiCallable[_containers_pb2.DiffRequest, _containers_pb2.DiffResponse]  # type: ignore[assignment]
     """Diff tells what the container changed in its root file system, in path order."""
     CommitLayer: _aio.UnaryUnaryMultiCallable[_containers_pb2.CommitLayerRequest, _containers_pb2.CommitLayerResponse]  # type: ignore[assignment]
-    """CommitLayer makes a layer of those changes and uploads it to an image store (ImagesService.StoreLayer). Raises Unavailable, Failed."""
+    """CommitLayer makes a layer of those changes and uploads it to an image store (ImagesService.StoreLayer). The layer is mountable on this
+    node at once. Raises Conflict (the container is dead or being removed), Unavailable, Failed.
+    """
+    RecordCommit: _aio.UnaryUnaryMultiCallable[_containers_pb2.RecordCommitRequest, _containers_pb2.RecordCommitResponse]  # type: ignore[assignment]
+    """RecordCommit says that an image was made of such a layer: publishes the container's commit event."""
     Export: _aio.UnaryStreamMultiCallable[_containers_pb2.ExportRequest, _containers_pb2.ExportResponse]  # type: ignore[assignment]
     """Export streams the whole root file system, without mounts, as one tar."""
     StatPath: _aio.UnaryUnaryMultiCallable[_containers_pb2.StatPathRequest, _containers_pb2.StatPathResponse]  # type: ignore[assignment]
@@ -297,7 +305,17 @@ class ContainersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _containers_pb2.CommitLayerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_containers_pb2.CommitLayerResponse, _abc.Awaitable[_containers_pb2.CommitLayerResponse]]:
-        """CommitLayer makes a layer of those changes and uploads it to an image store (ImagesService.StoreLayer). Raises Unavailable, Failed."""
+        """CommitLayer makes a layer of those changes and uploads it to an image store (ImagesService.StoreLayer). The layer is mountable on this
+        node at once. Raises Conflict (the container is dead or being removed), Unavailable, Failed.
+        """
+
+    @_abc_1.abstractmethod
+    def RecordCommit(
+        self,
+        request: _containers_pb2.RecordCommitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_containers_pb2.RecordCommitResponse, _abc.Awaitable[_containers_pb2.RecordCommitResponse]]:
+        """RecordCommit says that an image was made of such a layer: publishes the container's commit event."""
 
     @_abc_1.abstractmethod
     def Export(

@@ -1,5 +1,6 @@
 from skerry.api.events.v1 import events_pb2 as _events_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -329,22 +330,48 @@ class ListLeasesResponse(_message.Message):
     def __init__(self, image_id: _Optional[str] = ..., holder: _Optional[str] = ...) -> None: ...
 
 class FetchLayerRequest(_message.Message):
-    __slots__ = ("diff_id", "boot_id", "offset")
+    __slots__ = ("diff_id", "boot_id", "offset", "accepts")
     DIFF_ID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTS_FIELD_NUMBER: _ClassVar[int]
     diff_id: str
     boot_id: str
     offset: int
-    def __init__(self, diff_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+    accepts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, diff_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., offset: _Optional[int] = ..., accepts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FetchLayerResponse(_message.Message):
-    __slots__ = ("path", "chunk")
+    __slots__ = ("path", "chunk", "link")
     PATH_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    LINK_FIELD_NUMBER: _ClassVar[int]
     path: str
     chunk: bytes
-    def __init__(self, path: _Optional[str] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+    link: LayerLink
+    def __init__(self, path: _Optional[str] = ..., chunk: _Optional[bytes] = ..., link: _Optional[_Union[LayerLink, _Mapping]] = ...) -> None: ...
+
+class LayerLink(_message.Message):
+    __slots__ = ("url", "compression", "size")
+    URL_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSION_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    url: str
+    compression: str
+    size: int
+    def __init__(self, url: _Optional[str] = ..., compression: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+
+class UsedLayersRequest(_message.Message):
+    __slots__ = ("diff_ids",)
+    DIFF_IDS_FIELD_NUMBER: _ClassVar[int]
+    diff_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, diff_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class UsedLayersResponse(_message.Message):
+    __slots__ = ("diff_ids",)
+    DIFF_IDS_FIELD_NUMBER: _ClassVar[int]
+    diff_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, diff_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class InfoRequest(_message.Message):
     __slots__ = ()
@@ -397,7 +424,7 @@ class LayerOpened(_message.Message):
     def __init__(self, path: _Optional[str] = ...) -> None: ...
 
 class CommitRequest(_message.Message):
-    __slots__ = ("parent", "diff_id", "config_json", "changes", "author", "comment", "created_by", "container_id", "container_config_json", "name", "platform", "holder")
+    __slots__ = ("parent", "diff_id", "config_json", "changes", "author", "comment", "created_by", "container_id", "container_config_json", "name", "platform", "holder", "docker_version", "fill")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     DIFF_ID_FIELD_NUMBER: _ClassVar[int]
     CONFIG_JSON_FIELD_NUMBER: _ClassVar[int]
@@ -410,6 +437,8 @@ class CommitRequest(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
     HOLDER_FIELD_NUMBER: _ClassVar[int]
+    DOCKER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    FILL_FIELD_NUMBER: _ClassVar[int]
     parent: str
     diff_id: str
     config_json: str
@@ -422,7 +451,9 @@ class CommitRequest(_message.Message):
     name: str
     platform: str
     holder: str
-    def __init__(self, parent: _Optional[str] = ..., diff_id: _Optional[str] = ..., config_json: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ..., author: _Optional[str] = ..., comment: _Optional[str] = ..., created_by: _Optional[str] = ..., container_id: _Optional[str] = ..., container_config_json: _Optional[str] = ..., name: _Optional[str] = ..., platform: _Optional[str] = ..., holder: _Optional[str] = ...) -> None: ...
+    docker_version: str
+    fill: bool
+    def __init__(self, parent: _Optional[str] = ..., diff_id: _Optional[str] = ..., config_json: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ..., author: _Optional[str] = ..., comment: _Optional[str] = ..., created_by: _Optional[str] = ..., container_id: _Optional[str] = ..., container_config_json: _Optional[str] = ..., name: _Optional[str] = ..., platform: _Optional[str] = ..., holder: _Optional[str] = ..., docker_version: _Optional[str] = ..., fill: _Optional[bool] = ...) -> None: ...
 
 class CommitResponse(_message.Message):
     __slots__ = ("image",)
@@ -627,3 +658,67 @@ class DiskUsageResponse(_message.Message):
     build_cache_size: int
     build_cache_count: int
     def __init__(self, images: _Optional[_Iterable[_Union[ImageUsage, _Mapping]]] = ..., layers_size: _Optional[int] = ..., build_cache_size: _Optional[int] = ..., build_cache_count: _Optional[int] = ...) -> None: ...
+
+class CheckRequest(_message.Message):
+    __slots__ = ("repair",)
+    REPAIR_FIELD_NUMBER: _ClassVar[int]
+    repair: bool
+    def __init__(self, repair: _Optional[bool] = ...) -> None: ...
+
+class CheckResponse(_message.Message):
+    __slots__ = ("finding", "progress", "summary")
+    FINDING_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    finding: Finding
+    progress: CheckProgress
+    summary: CheckSummary
+    def __init__(self, finding: _Optional[_Union[Finding, _Mapping]] = ..., progress: _Optional[_Union[CheckProgress, _Mapping]] = ..., summary: _Optional[_Union[CheckSummary, _Mapping]] = ...) -> None: ...
+
+class Finding(_message.Message):
+    __slots__ = ("kind", "subject", "text", "images", "repaired")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[Finding.Kind]
+        KIND_DAMAGED: _ClassVar[Finding.Kind]
+        KIND_MISSING: _ClassVar[Finding.Kind]
+        KIND_UNUSED: _ClassVar[Finding.Kind]
+        KIND_RECORD: _ClassVar[Finding.Kind]
+    KIND_UNSPECIFIED: Finding.Kind
+    KIND_DAMAGED: Finding.Kind
+    KIND_MISSING: Finding.Kind
+    KIND_UNUSED: Finding.Kind
+    KIND_RECORD: Finding.Kind
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    REPAIRED_FIELD_NUMBER: _ClassVar[int]
+    kind: Finding.Kind
+    subject: str
+    text: str
+    images: _containers.RepeatedScalarFieldContainer[str]
+    repaired: bool
+    def __init__(self, kind: _Optional[_Union[Finding.Kind, str]] = ..., subject: _Optional[str] = ..., text: _Optional[str] = ..., images: _Optional[_Iterable[str]] = ..., repaired: _Optional[bool] = ...) -> None: ...
+
+class CheckProgress(_message.Message):
+    __slots__ = ("checked", "total")
+    CHECKED_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    checked: int
+    total: int
+    def __init__(self, checked: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
+class CheckSummary(_message.Message):
+    __slots__ = ("blobs", "bytes", "images", "findings", "repaired")
+    BLOBS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    REPAIRED_FIELD_NUMBER: _ClassVar[int]
+    blobs: int
+    bytes: int
+    images: int
+    findings: int
+    repaired: int
+    def __init__(self, blobs: _Optional[int] = ..., bytes: _Optional[int] = ..., images: _Optional[int] = ..., findings: _Optional[int] = ..., repaired: _Optional[int] = ...) -> None: ...

@@ -96,6 +96,11 @@ class ImagesServiceStub:
                 request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerResponse.FromString,
                 _registered_method=True)
+        self.UsedLayers = channel.unary_unary(
+                '/skerry.api.images.v1.ImagesService/UsedLayers',
+                request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.UsedLayersRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.UsedLayersResponse.FromString,
+                _registered_method=True)
         self.StoreLayer = channel.stream_stream(
                 '/skerry.api.images.v1.ImagesService/StoreLayer',
                 request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.StoreLayerRequest.SerializeToString,
@@ -145,6 +150,11 @@ class ImagesServiceStub:
                 '/skerry.api.images.v1.ImagesService/DiskUsage',
                 request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageResponse.FromString,
+                _registered_method=True)
+        self.Check = channel.unary_stream(
+                '/skerry.api.images.v1.ImagesService/Check',
+                request_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CheckRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CheckResponse.FromString,
                 _registered_method=True)
         self.Subscribe = channel.unary_stream(
                 '/skerry.api.images.v1.ImagesService/Subscribe',
@@ -242,7 +252,15 @@ class ImagesServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FetchLayer(self, request, context):
-        """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine, else its bytes.
+        """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine's files, a link to its compressed
+        bytes when the store keeps them where the node can get them itself, else the plain bytes. Raises NotFound, InvalidArgument.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UsedLayers(self, request, context):
+        """UsedLayers tells which layers images have, so that a node knows which of its copies nobody needs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -315,6 +333,14 @@ class ImagesServiceServicer:
 
     def DiskUsage(self, request, context):
         """DiskUsage measures what each image and layer takes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Check(self, request, context):
+        """Check reads every blob and compares it with its digest, and every image with the blobs it needs; with repair it mends what can be
+        mended without loss. Each finding as it comes, the summary last. Collections wait meanwhile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -397,6 +423,11 @@ def add_ImagesServiceServicer_to_server(servicer, server):
                     request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerRequest.FromString,
                     response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.FetchLayerResponse.SerializeToString,
             ),
+            'UsedLayers': grpc.unary_unary_rpc_method_handler(
+                    servicer.UsedLayers,
+                    request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.UsedLayersRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.UsedLayersResponse.SerializeToString,
+            ),
             'StoreLayer': grpc.stream_stream_rpc_method_handler(
                     servicer.StoreLayer,
                     request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.StoreLayerRequest.FromString,
@@ -446,6 +477,11 @@ def add_ImagesServiceServicer_to_server(servicer, server):
                     servicer.DiskUsage,
                     request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageRequest.FromString,
                     response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageResponse.SerializeToString,
+            ),
+            'Check': grpc.unary_stream_rpc_method_handler(
+                    servicer.Check,
+                    request_deserializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CheckRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CheckResponse.SerializeToString,
             ),
             'Subscribe': grpc.unary_stream_rpc_method_handler(
                     servicer.Subscribe,
@@ -795,6 +831,33 @@ class ImagesService:
             _registered_method=True)
 
     @staticmethod
+    def UsedLayers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.images.v1.ImagesService/UsedLayers',
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.UsedLayersRequest.SerializeToString,
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.UsedLayersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def StoreLayer(request_iterator,
             target,
             options=(),
@@ -1054,6 +1117,33 @@ class ImagesService:
             '/skerry.api.images.v1.ImagesService/DiskUsage',
             skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageRequest.SerializeToString,
             skerry_dot_api_dot_images_dot_v1_dot_images__pb2.DiskUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Check(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/skerry.api.images.v1.ImagesService/Check',
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CheckRequest.SerializeToString,
+            skerry_dot_api_dot_images_dot_v1_dot_images__pb2.CheckResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,7 +60,11 @@ class ImagesServiceStub:
     ListLeases: _grpc.UnaryStreamMultiCallable[_images_pb2.ListLeasesRequest, _images_pb2.ListLeasesResponse]
     """ListLeases streams leases, for reconciling with the nodes' own records."""
     FetchLayer: _grpc.UnaryStreamMultiCallable[_images_pb2.FetchLayerRequest, _images_pb2.FetchLayerResponse]
-    """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine, else its bytes."""
+    """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine's files, a link to its compressed
+    bytes when the store keeps them where the node can get them itself, else the plain bytes. Raises NotFound, InvalidArgument.
+    """
+    UsedLayers: _grpc.UnaryUnaryMultiCallable[_images_pb2.UsedLayersRequest, _images_pb2.UsedLayersResponse]
+    """UsedLayers tells which layers images have, so that a node knows which of its copies nobody needs."""
     StoreLayer: _grpc.StreamStreamMultiCallable[_images_pb2.StoreLayerRequest, _images_pb2.StoreLayerResponse]
     """StoreLayer takes in a layer that a node made (commit, build): the first request opens, the answer to it says where to write. On one
     machine the node writes the tar at that path and no byte goes over the wire; else it sends chunks. Then it sends done. The last
@@ -84,6 +88,10 @@ class ImagesServiceStub:
     """Describe asks a registry for what a name means there, without pulling it."""
     DiskUsage: _grpc.UnaryUnaryMultiCallable[_images_pb2.DiskUsageRequest, _images_pb2.DiskUsageResponse]
     """DiskUsage measures what each image and layer takes."""
+    Check: _grpc.UnaryStreamMultiCallable[_images_pb2.CheckRequest, _images_pb2.CheckResponse]
+    """Check reads every blob and compares it with its digest, and every image with the blobs it needs; with repair it mends what can be
+    mended without loss. Each finding as it comes, the summary last. Collections wait meanwhile.
+    """
     Subscribe: _grpc.UnaryStreamMultiCallable[_images_pb2.SubscribeRequest, _images_pb2.SubscribeResponse]
     """Subscribe streams image events (pull, load, import, tag, untag, delete, ...)."""
     Info: _grpc.UnaryUnaryMultiCallable[_images_pb2.InfoRequest, _images_pb2.InfoResponse]
@@ -121,7 +129,11 @@ class ImagesServiceAsyncStub(ImagesServiceStub):
     ListLeases: _aio.UnaryStreamMultiCallable[_images_pb2.ListLeasesRequest, _images_pb2.ListLeasesResponse]  # type: ignore[assignment]
     """ListLeases streams leases, for reconciling with the nodes' own records."""
     FetchLayer: _aio.UnaryStreamMultiCallable[_images_pb2.FetchLayerRequest, _images_pb2.FetchLayerResponse]  # type: ignore[assignment]
-    """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine, else its bytes."""
+    """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine's files, a link to its compressed
+    bytes when the store keeps them where the node can get them itself, else the plain bytes. Raises NotFound, InvalidArgument.
+    """
+    UsedLayers: _aio.UnaryUnaryMultiCallable[_images_pb2.UsedLayersRequest, _images_pb2.UsedLayersResponse]  # type: ignore[assignment]
+    """UsedLayers tells which layers images have, so that a node knows which of its copies nobody needs."""
     StoreLayer: _aio.StreamStreamMultiCallable[_images_pb2.StoreLayerRequest, _images_pb2.StoreLayerResponse]  # type: ignore[assignment]
     """StoreLayer takes in a layer that a node made (commit, build): the first request opens, the answer to it says where to write. On one
     machine the node writes the tar at that path and no byte goes over the wire; else it sends chunks. Then it sends done. The last
@@ -145,6 +157,10 @@ class ImagesServiceAsyncStub(ImagesServiceStub):
     """Describe asks a registry for what a name means there, without pulling it."""
     DiskUsage: _aio.UnaryUnaryMultiCallable[_images_pb2.DiskUsageRequest, _images_pb2.DiskUsageResponse]  # type: ignore[assignment]
     """DiskUsage measures what each image and layer takes."""
+    Check: _aio.UnaryStreamMultiCallable[_images_pb2.CheckRequest, _images_pb2.CheckResponse]  # type: ignore[assignment]
+    """Check reads every blob and compares it with its digest, and every image with the blobs it needs; with repair it mends what can be
+    mended without loss. Each finding as it comes, the summary last. Collections wait meanwhile.
+    """
     Subscribe: _aio.UnaryStreamMultiCallable[_images_pb2.SubscribeRequest, _images_pb2.SubscribeResponse]  # type: ignore[assignment]
     """Subscribe streams image events (pull, load, import, tag, untag, delete, ...)."""
     Info: _aio.UnaryUnaryMultiCallable[_images_pb2.InfoRequest, _images_pb2.InfoResponse]  # type: ignore[assignment]
@@ -251,7 +267,17 @@ class ImagesServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _images_pb2.FetchLayerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_images_pb2.FetchLayerResponse], _abc.AsyncIterator[_images_pb2.FetchLayerResponse]]:
-        """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine, else its bytes."""
+        """FetchLayer gives a node an uncompressed layer tar: its path when node and store share a machine's files, a link to its compressed
+        bytes when the store keeps them where the node can get them itself, else the plain bytes. Raises NotFound, InvalidArgument.
+        """
+
+    @_abc_1.abstractmethod
+    def UsedLayers(
+        self,
+        request: _images_pb2.UsedLayersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.UsedLayersResponse, _abc.Awaitable[_images_pb2.UsedLayersResponse]]:
+        """UsedLayers tells which layers images have, so that a node knows which of its copies nobody needs."""
 
     @_abc_1.abstractmethod
     def StoreLayer(
@@ -335,6 +361,16 @@ class ImagesServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.DiskUsageResponse, _abc.Awaitable[_images_pb2.DiskUsageResponse]]:
         """DiskUsage measures what each image and layer takes."""
+
+    @_abc_1.abstractmethod
+    def Check(
+        self,
+        request: _images_pb2.CheckRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_images_pb2.CheckResponse], _abc.AsyncIterator[_images_pb2.CheckResponse]]:
+        """Check reads every blob and compares it with its digest, and every image with the blobs it needs; with repair it mends what can be
+        mended without loss. Each finding as it comes, the summary last. Collections wait meanwhile.
+        """
 
     @_abc_1.abstractmethod
     def Subscribe(

@@ -1,0 +1,225 @@
+"""Directory trees as tars: a container's changes as a layer, its whole root file system as an archive. Everything here blocks.
+
+Members come as dockerd writes them: each directory before what is in it, names in the order of their bytes.
+"""
+
+import errno
+import os
+import stat
+
+import msgspec
+
+from skerry.containers.layers import tar
+from skerry.containers.layers.tree import OPAQUE_MARK, WHITEOUT_PREFIX
+from skerry.containers.layers.upper import (
+    DIRECTORY,
+    FURNITURE,
+    MTAB,
+    OPAQUE,
+    Place,
+    attributes,
+    descent,
+    enter,
+    furniture_missing,
+    is_whiteout,
+    owner,
+    portable,
+    refuse_elsewhere,
+    seconds,
+    untouched,
+)
+from skerry.containers.layers.writer import Sink, content, head
+
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_CLOEXEC
+_FURNITURE = frozenset(FURNITURE)
+# Of a file that crun makes to mount something on it.
+_RUNTIME_MODE = 0o700
+_KINDS = {
+    stat.S_IFLNK: tar.SYMLINK,
+    stat.S_IFCHR: tar.CHARACTER,
+    stat.S_IFBLK: tar.BLOCK_DEVICE,
+    stat.S_IFIFO: tar.FIFO,
+}
+
+
+class Packed(msgspec.Struct, frozen=True):
+    """What went into a tar."""
+
+    entries: int
+    # Of regular files, each inode once.
+    bytes: int
+
+
+def pack_upper(upper: str, below: str, out: Sink) -> Packed:
+    """Writes the changes in an overlay's upper directory as a layer: whiteouts and opaque directories by their .wh. names.
+
+    below is the root of the layers under it. The end mark is the sink's business. Raises Failed, OSError.
+    """
+    lower = os.open(below, DIRECTORY)
+    try:
+        packer = _Packer(out, overlay=True, furniture=furniture_missing(lower))
+    finally:
+        os.close(lower)
+    packer.walk(upper)
+    return Packed(packer.entries, packer.bytes)
+
+
+def pack_root(root: str, out: Sink) -> Packed:
+    """Writes a whole root file system, without what is mounted in it, and with the furniture that dockerd's containers have."""
+    packer = _Packer(out, overlay=False, furniture=frozenset())
+    packer.walk(root)
+    return Packed(packer.entries, packer.bytes)
+
+
+class _Packer:
+    def __init__(self, out: Sink, *, overlay: bool, furniture: frozenset[bytes]) -> None:
+        self._out = out
+        self._overlay = overlay
+        self._furniture = furniture
+        self._places: list[Place] = []
+        # First names of files with several.
+        self._first: dict[tuple[int, int], bytes] = {}
+        self.entries = 0
+        self.bytes = 0
+
+    def walk(self, root: str) -> None:
+        """Writes everything below root, but not root itself, as dockerd."""
+        with descent() as places:
+            self._places = places
+            place = enter(os.open(root, DIRECTORY), b"")
+            device = place.status.st_dev
+            places.append(place)
+            self._furnish(place)
+            while places:
+                place = places[-1]
+                if not place.names:
+                    places.pop().close()
+                    continue
+                name = place.names.pop()
+                try:
+                    status = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
+                except FileNotFoundError:
+                    self._bare(place.child(name), place)
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    self._directory(place, name, device)
+                else:
+                    self._leaf(place, name, status)
+
+    def _emit(self, data: bytes) -> None:
+        self._held_back()
+        self._out.write(data)
+        self.entries += 1
+
+    def _held_back(self) -> None:
+        for place in self._places:
+            if place.pending:
+                self._header(place)
+
+    def _header(self, place: Place) -> None:
+        place.pending = False
+        found = attributes(place.fd)
+        status, mode = place.status, place.status.st_mode
+        self._out.write(head(place.path, tar.DIRECTORY, mode, owner(status), seconds(status), xattrs=portable(found)))
+        self.entries += 1
+        if not self._overlay:
+            return
+        refuse_elsewhere(found, place.path)
+        if found.get(OPAQUE) == b"y":
+            # As dockerd: the directory's mode and owner, and no time.
+            self._out.write(head(place.child(OPAQUE_MARK), tar.REGULAR, mode & 0o777, owner(status), 0))
+            self.entries += 1
+
+    def _directory(self, above: Place, name: bytes, device: int) -> None:
+        path = above.child(name)
+        try:
+            place = enter(os.open(name, DIRECTORY, dir_fd=above.fd), path)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return  # replaced meanwhile by a container that runs
+            raise
+        if place.status.st_dev != device:
+            place.names = []  # something is mounted here: its content is not the container's
+        self._places.append(place)
+        self._furnish(place)
+        place.pending = True
+        if not untouched(path, place.status, self._furniture):
+            self._held_back()
+
+    def _leaf(self, place: Place, name: bytes, status: os.stat_result) -> None:
+        path = place.child(name)
+        if self._overlay and is_whiteout(status):
+            # Modes have their type bits, as dockerd writes them, but for what stands for something deleted.
+            hidden = place.child(WHITEOUT_PREFIX + name)
+            self._emit(head(hidden, tar.REGULAR, 0o600, owner(status), seconds(status)))
+            return
+        if untouched(path, status, self._furniture) or stat.S_ISSOCK(status.st_mode):
+            return  # as dockerd: a socket without its server is nothing
+        if status.st_nlink > 1:
+            key = (status.st_dev, status.st_ino)
+            first = self._first.setdefault(key, path)
+            if first != path:
+                self._emit(head(path, tar.HARDLINK, status.st_mode, owner(status), seconds(status), link=first))
+                return
+        if stat.S_ISREG(status.st_mode):
+            self._file(place, name, path)
+        else:
+            self._special(place, name, path, status)
+
+    def _file(self, place: Place, name: bytes, path: bytes) -> None:
+        try:
+            fd = os.open(name, _FILE, dir_fd=place.fd)
+        except FileNotFoundError:
+            return
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                return
+            found = attributes(fd)
+            if self._overlay:
+                refuse_elsewhere(found, path)
+            mode = status.st_mode
+            if not self._overlay and untouched(path, status, _FURNITURE) and mode & 0o777 == _RUNTIME_MODE:
+                mode |= 0o755  # made by the runtime as a mount's place, which dockerd makes itself
+            attached = portable(found) if found else ()
+            self._emit(head(path, tar.REGULAR, mode, owner(status), seconds(status), size=status.st_size, xattrs=attached))
+            content(self._out, fd, status.st_size, status.st_blocks)
+            self.bytes += status.st_size
+        finally:
+            os.close(fd)
+
+    def _special(self, place: Place, name: bytes, path: bytes, status: os.stat_result) -> None:
+        kind = _KINDS[stat.S_IFMT(status.st_mode)]
+        link = b""
+        device = (0, 0)
+        if kind == tar.SYMLINK:
+            try:
+                link = os.readlink(name, dir_fd=place.fd)
+            except OSError:
+                return  # replaced meanwhile
+        elif kind != tar.FIFO:
+            device = (os.major(status.st_rdev), os.minor(status.st_rdev))
+        found = attributes(b"/proc/self/fd/%d/%s" % (place.fd, name))
+        self._emit(head(path, kind, status.st_mode, owner(status), seconds(status), link=link, device=device, xattrs=portable(found)))
+
+    def _furnish(self, place: Place) -> None:
+        """Adds the names of furniture that a root file system lacks here; they are made up by _bare."""
+        if self._overlay or place.path not in (b"", b"dev", b"etc"):
+            return
+        here = {path.rpartition(b"/")[2] for path in FURNITURE if path.rpartition(b"/")[0] == place.path}
+        place.names = sorted({*place.names, *here}, reverse=True)
+
+    def _bare(self, path: bytes, place: Place) -> None:
+        kind = FURNITURE.get(path)
+        if self._overlay or kind is None:
+            return  # removed meanwhile by a container that runs
+        moment = seconds(place.status)
+        if kind == stat.S_IFDIR:
+            self._emit(head(path, tar.DIRECTORY, kind | 0o755, (0, 0), moment))
+            inner = sorted(each for each in FURNITURE if each.startswith(path + b"/"))
+            for each in inner:
+                self._bare(each, place)
+        elif kind == stat.S_IFLNK:
+            self._emit(head(path, tar.SYMLINK, kind | 0o777, (0, 0), moment, link=MTAB))
+        else:
+            self._emit(head(path, tar.REGULAR, kind | 0o755, (0, 0), moment))

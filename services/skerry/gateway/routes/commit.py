@@ -1,0 +1,97 @@
+"""What a container changed: changes, commit, export."""
+
+from aiohttp import web
+
+from skerry.api.containers.v1 import containers_pb2 as pb
+from skerry.api.images.v1 import images_pb2
+from skerry.core.errors import InvalidArgument, NotFound
+from skerry.core.ids import is_id
+from skerry.core.rpc.channel import call_again
+from skerry.gateway.call import Call, Route, find, json, streaming
+from skerry.gateway.coordinator.commit import CommitWanted
+from skerry.gateway.coordinator.commit import commit as make
+from skerry.gateway.docker.commit import check_changes, parse_config
+from skerry.gateway.docker.images import join_reference
+from skerry.gateway.docker.inspect import config as own_config
+from skerry.gateway.errors import BadInput
+from skerry.gateway.routes.containers import owned, sandbox_of
+
+_KINDS = {pb.DiffResponse.KIND_MODIFIED: 0, pb.DiffResponse.KIND_ADDED: 1, pb.DiffResponse.KIND_DELETED: 2}
+
+
+async def changes(call: Call) -> web.StreamResponse:
+    """GET /containers/{id}/changes."""
+    request = pb.DiffRequest(container=await call.container_id())
+
+    async def read() -> list[dict[str, object]]:
+        # Names that are no UTF-8 look as Go's encoder makes them.
+        return [
+            {"Path": item.path.decode("utf-8", "replace"), "Kind": _KINDS[item.kind]} async for item in call.peers.containers.Diff(request)
+        ]
+
+    return json(await call_again(read, what="the container service") or None)
+
+
+async def commit(call: Call) -> web.StreamResponse:
+    """POST /commit."""
+    given = parse_config(await call.json_body())
+    if not call.text("container"):
+        raise InvalidArgument('invalid name or ID supplied: ""')
+    container = await find(call.peers, call.text("container"))
+    asked = call.request.query.getall("changes", [])
+    check_changes(asked, call.version)
+    own = own_config(container, await sandbox_of(call.peers, container.id))
+    wanted = CommitWanted(
+        config=given or own,
+        own_config=own,
+        name=await _name(call, call.text("repo"), call.text("tag")),
+        author=call.text("author"),
+        comment=call.text("comment"),
+        changes=asked,
+        pause=call.flag("pause") if call.text("pause") else True,
+    )
+    image = await owned(call, make(call.peers, container, wanted), "commit")
+    return json({"Id": image.id}, 201)
+
+
+async def _name(call: Call, repository: str, tag: str) -> str:
+    """Returns the reference that repo and tag make; a bad one is told before anything is done. Raises InvalidArgument, BadInput."""
+    if not repository:
+        return ""  # as in Docker: a tag alone is not used
+    if "@" in repository:
+        raise InvalidArgument("refusing to create a tag with a digest reference")
+    if is_id(repository):
+        raise BadInput(f"invalid repository name ({repository}), cannot specify 64-byte hexadecimal strings")
+    name = join_reference(repository, tag)
+    try:
+        # The image store knows what names may be.
+        await call_again(lambda: call.peers.images.Get(images_pb2.GetRequest(image=name)), what="the image store")
+    except InvalidArgument as error:
+        raise BadInput(str(error)) from None
+    except NotFound:
+        pass
+    return name
+
+
+async def export(call: Call) -> web.StreamResponse:
+    """GET /containers/{id}/export."""
+    request = pb.ExportRequest(container=await call.container_id())
+    stream = call.peers.containers.Export(request)
+    try:
+        # An error before the first piece has a status of its own.
+        piece = await stream.read()
+        response = await streaming(call, "application/octet-stream")
+        while isinstance(piece, pb.ExportResponse):
+            await response.write(piece.chunk)
+            piece = await stream.read()
+    finally:
+        stream.cancel()
+    await response.write_eof()
+    return response
+
+
+ROUTES: list[Route] = [
+    ("GET", "/containers/{id}/changes", changes),
+    ("GET", "/containers/{id}/export", export),
+    ("POST", "/commit", commit),
+]

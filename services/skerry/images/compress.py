@@ -1,0 +1,69 @@
+"""Compressing layers for registries: once, remembered by diff_id. The same tar gives the same bytes until the library changes."""
+
+import asyncio
+import hashlib
+import threading
+
+from isal import isal_zlib
+
+from skerry.core.errors import Failed
+from skerry.images.blobs import Blobs
+from skerry.images.catalog import Form, PushRecords
+from skerry.images.layers import CHUNK
+from skerry.images.singly import Singly
+from skerry.images.streams import Streams
+
+# ISA-L's best of speed and size (0.4 s and 105 MB for a layer of 250 MB; level 3 saves 2 % and takes 1.4 times as long).
+_LEVEL = 2
+_GZIP_WINDOW = 31
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Compressing:
+    """Makes gzip forms of layers."""
+
+    def __init__(self, records: PushRecords, blobs: Blobs, streams: Streams, *, keep: bool) -> None:
+        self._records = records
+        self._blobs = blobs
+        self._streams = streams
+        self._keep = keep
+        self._turns = Singly()
+
+    async def form(self, diff_id: str) -> Form:
+        """Returns a layer's gzip form, which is in the blob store now; it stays there as `keep` says. Raises NotFound, Failed."""
+        async with self._turns.of(diff_id):
+            for form in await self._records.forms(diff_id):
+                if form.kept and await asyncio.to_thread(self._blobs.has, form.digest):
+                    return form
+            stop = threading.Event()
+            try:
+                digest, size = await self._streams.run(lambda: gzip_form(self._blobs, diff_id, stop))
+            finally:
+                stop.set()
+            form = Form(diff_id, digest, size, self._keep)
+            await self._records.remember([form])
+            return form
+
+
+def gzip_form(blobs: Blobs, diff_id: str, stop: threading.Event) -> tuple[str, int]:
+    """Compresses a layer into the blob store; returns digest and size. Blocks. Raises NotFound; Failed when it is damaged."""
+    squeeze = isal_zlib.compressobj(level=_LEVEL, wbits=_GZIP_WINDOW)
+    check = hashlib.sha256()
+    with blobs.open(diff_id) as source, blobs.writer() as out:
+        while data := source.read(CHUNK):
+            if stop.is_set():
+                raise Failed("compressing was given up")
+            check.update(data)
+            out.write(squeeze.compress(data))
+        if f"sha256:{check.hexdigest()}" != diff_id:
+            raise Failed(f"filesystem layer verification failed for digest {diff_id}")
+        out.write(squeeze.flush())
+        return out.commit()
+
+
+def is_gzip(blobs: Blobs, digest: str) -> bool:
+    """Tells whether a blob is here and gzip. Blocks."""
+    if not blobs.has(digest):
+        return False
+    with blobs.open(digest) as file:
+        return file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC

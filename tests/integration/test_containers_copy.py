@@ -1,0 +1,270 @@
+"""Archives into and out of containers: what is copied, and what never leads out of the container."""
+
+import asyncio
+import bz2
+import gzip
+import io
+import lzma
+import os
+import tarfile
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import zstandard
+
+from integration.containers_node import NodeUnderTest, containers_node, run_exec, streams
+from skerry.api.containers.v1 import containers_pb2 as pb
+from skerry.core.errors import Failed, InvalidArgument, NotFound
+from skerry.core.rpc.channel import call
+
+pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def node() -> AsyncIterator[NodeUnderTest]:
+    async with containers_node() as running:
+        yield running
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, content: bytes = b"", **fields: Any) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.type, info.size, info.mode = kind, len(content), 0o755 if kind == tarfile.DIRTYPE else 0o644
+    for key, value in fields.items():
+        setattr(info, key, value)
+    return info, content
+
+
+def archive(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for info, content in entries:
+            tar.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+async def put(node: NodeUnderTest, container: str, path: str, data: bytes, **opened: Any) -> None:
+    async def requests() -> AsyncIterator[pb.PutArchiveRequest]:
+        yield pb.PutArchiveRequest(open=pb.PutArchiveOpen(container=container, path=path, **opened))
+        for at in range(0, len(data), 1 << 20):
+            yield pb.PutArchiveRequest(chunk=data[at : at + (1 << 20)])
+
+    await call(lambda: node.containers.PutArchive(requests()))
+
+
+async def get(node: NodeUnderTest, container: str, path: str, members: Iterable[str] = ()) -> tuple[pb.PathStat, bytes]:
+    async def read() -> tuple[pb.PathStat, bytes]:
+        stat, data = pb.PathStat(), b""
+        async for response in node.containers.GetArchive(pb.GetArchiveRequest(container=container, path=path, members=members)):
+            if response.HasField("stat"):
+                stat = response.stat
+            data += response.chunk
+        return stat, data
+
+    return await call(read)
+
+
+def names(data: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        return [member.name + ("/" if member.isdir() else "") for member in tar]
+
+
+def content(data: bytes, name: str) -> bytes:
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        file = tar.extractfile(name)
+        assert file is not None
+        return file.read()
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
+async def test_what_is_put_is_got_back(node: NodeUnderTest, running: bool) -> None:
+    container = await node.create("sleep", "1000")
+    if running:
+        await node.start_container(container)
+    big = os.urandom(3 << 20)
+    await put(
+        node,
+        container,
+        "/tmp",
+        archive(
+            entry("d", tarfile.DIRTYPE, mode=0o750, uid=3, gid=4),
+            entry("d/small", content=b"small", uid=5, gid=6, mode=0o4711),
+            entry("d/big", content=big),
+            entry("d/link", tarfile.SYMTYPE, linkname="../../etc"),
+            entry("d/hard", tarfile.LNKTYPE, linkname="d/small"),
+            entry("d/fifo", tarfile.FIFOTYPE),
+            entry("d/" + "n" * 150, content=b"long"),
+        ),
+    )
+    stat, data = await get(node, container, "/tmp/d")
+    assert (stat.name, stat.mode) == ("d", 1 << 31 | 0o750)
+    assert names(data) == ["d/", "d/big", "d/fifo", "d/hard", "d/link", "d/" + "n" * 150, "d/small"]
+    assert content(data, "d/big") == big
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        hard, small, top = tar.getmember("d/hard"), tar.getmember("d/small"), tar.getmember("d")
+        assert (hard.uid, hard.gid, hard.mode, hard.size) == (5, 6, 0o104711, 5)
+        assert (small.type, small.linkname) == (tarfile.LNKTYPE, "d/hard")
+        assert (top.uid, top.gid) == (3, 4)
+        assert tar.getmember("d/link").linkname == "../../etc"
+    stat, data = await get(node, container, "/tmp/d/link/passwd")
+    assert stat.name == "passwd" and content(data, "passwd").startswith(b"root:")
+    if running:
+        code, output, _ = await run_exec(node, container, "cat", "/tmp/d/small")
+        assert (code, streams(output)) == (0, (b"small", b""))
+    await node.remove(container)
+    assert node.leftovers(container) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("/nosuch", NotFound),
+        ("/tmp/nosuch/", NotFound),
+        ("/etc/passwd", InvalidArgument),
+        ("/etc/passwd/x", Exception),
+        ("", InvalidArgument),
+    ],
+)
+async def test_an_archive_goes_only_into_a_directory(node: NodeUnderTest, path: str, error: type[Exception]) -> None:
+    container = await node.create("true", name="dest")
+    with pytest.raises(error):
+        await put(node, "dest", path, archive(entry("x")))
+    await node.remove(container)
+
+
+def _outside(node: NodeUnderTest) -> str:
+    """Makes a directory on the host that no archive may touch; the attempts name it by its absolute path."""
+    place = f"{node.base}/outside"
+    os.makedirs(place, exist_ok=True)
+    with open(f"{place}/kept", "w", encoding="ascii") as file:
+        file.write("kept")
+    return place
+
+
+def _hostile(place: str) -> dict[str, bytes]:
+    up = "../" * 20
+    link = entry("l", tarfile.SYMTYPE, linkname=place)
+    far = entry("l", tarfile.SYMTYPE, linkname=f"{up}{place}")
+    return {
+        "name with ..": archive(entry(f"{up}{place}/new", content=b"x")),
+        "name with .. inside": archive(entry(f"a/{up}{place}/new", content=b"x")),
+        "absolute name": archive(entry(f"{place}/new", content=b"x")),
+        "symlink as parent": archive(link, entry("l/new", content=b"x")),
+        "relative symlink as parent": archive(far, entry("l/new", content=b"x")),
+        "file through a symlink": archive(entry("f", tarfile.SYMTYPE, linkname=f"{place}/kept"), entry("f", content=b"x")),
+        "directory over a symlink": archive(link, entry("l", tarfile.DIRTYPE, mode=0o777), entry("l/new", content=b"x")),
+        "hard link out": archive(entry("h", tarfile.LNKTYPE, linkname=f"{up}{place}/kept"), entry("h", content=b"x")),
+        "absolute hard link": archive(entry("h", tarfile.LNKTYPE, linkname=f"{place}/kept"), entry("h", content=b"x")),
+        "hard link to a symlink": archive(
+            entry("f", tarfile.SYMTYPE, linkname=f"{place}/kept"), entry("h", tarfile.LNKTYPE, linkname="f"), entry("h", content=b"x")
+        ),
+        "hard link through a symlink": archive(link, entry("h", tarfile.LNKTYPE, linkname="l/kept"), entry("h", content=b"x")),
+        "magic link": archive(entry("m", tarfile.SYMTYPE, linkname="/proc/1/root"), entry(f"m{place}/new", content=b"x")),
+        "own descriptor": archive(entry("m", tarfile.SYMTYPE, linkname="/proc/self/cwd"), entry("m/new", content=b"x")),
+        "device node of a disk": archive(entry("disk", tarfile.BLKTYPE, devmajor=7, devminor=0), entry("disk", content=b"x")),
+        "whiteout device": archive(entry("w", tarfile.CHRTYPE, devmajor=0, devminor=0)),
+        "overlay attribute": archive(entry("o", tarfile.DIRTYPE, pax_headers={"SCHILY.xattr.trusted.overlay.redirect": place})),
+        "NUL in a name": archive(entry("n", pax_headers={"path": "a\0b"})),
+        "long name": archive(entry("n" * 300)),
+        "no archive": b"no archive " * 100,
+        "half an archive": archive(entry("half", content=b"x" * 4000))[:2048],
+        "bomb": b"\x28\xb5\x2f\xfd\x04\x00" + b"\xff" * 4000,
+    }
+
+
+async def test_no_archive_reaches_the_host(node: NodeUnderTest) -> None:
+    place = _outside(node)
+    container = await node.create("sleep", "1000")
+    await node.start_container(container)
+    for path in ("/", "/tmp"):
+        for attempt, data in _hostile(place).items():
+            try:
+                await put(node, container, path, data)
+            except (InvalidArgument, Failed):
+                pass
+            assert os.listdir(place) == ["kept"], attempt
+            with open(f"{place}/kept", encoding="ascii") as file:
+                assert file.read() == "kept", attempt
+            assert os.stat(f"{place}/kept").st_nlink == 1 and os.stat(place).st_mode & 0o777 == 0o755, attempt
+    # What an absolute name means is the container's.
+    assert content((await get(node, container, f"{place}/new"))[1], "new") == b"x"
+    await node.remove(container)
+
+
+async def test_a_container_that_swaps_links_does_not_lead_a_copy_out(node: NodeUnderTest) -> None:
+    place = _outside(node)
+    # d is a directory and a link to the host's path, which leads nowhere in the container but to the same names.
+    swap = "mkdir -p /w/d /w/e; cd /w; while true; do mv d x; ln -s / d; mv d y; mv x d; rm y; done"
+    container = await node.create("sh", "-c", swap)
+    await node.start_container(container)
+    inner = f"d{place}"
+    many = archive(
+        *(entry(f"{inner}/new{number}", content=b"x") for number in range(300)),
+        entry(f"{inner}/kept", content=b"x"),
+        entry("d/etc", tarfile.DIRTYPE, mode=0o700),
+    )
+    reached = set()
+    for _ in range(6):
+        for path, data in (("/w", many), (f"/w/{inner}", archive(entry("kept", content=b"x")))):
+            try:
+                await put(node, container, path, data)
+            except (InvalidArgument, NotFound, Failed) as error:
+                reached.add(type(error))
+        for path in ("/w", f"/w/{inner}/kept"):
+            try:
+                _, data = await get(node, container, path)
+            except (NotFound, Failed) as error:
+                reached.add(type(error))
+            else:
+                assert b"kept" not in [content(data, name) for name in names(data) if name.endswith("kept")]
+    assert os.listdir(place) == ["kept"] and os.stat("/etc").st_mode & 0o777 == 0o755
+    with open(f"{place}/kept", encoding="ascii") as file:
+        assert file.read() == "kept"
+    assert reached, "the links were not swapped while a copy ran"
+    await node.remove(container)
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
+async def test_compressed_archives_are_unpacked(node: NodeUnderTest, kind: str) -> None:
+    plain = archive(entry("z", content=b"z" * 100_000))
+    packed = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstandard.ZstdCompressor().compress}[kind](plain)
+    container = await node.create("true")
+    await put(node, container, "/tmp", packed)
+    assert content((await get(node, container, "/tmp/z"))[1], "z") == b"z" * 100_000
+    await node.remove(container)
+
+
+async def test_builds_make_directories_and_choose_owners_and_modes(node: NodeUnderTest) -> None:
+    container = await node.create("true")
+    data = archive(entry("s", tarfile.DIRTYPE), entry("s/f", content=b"1", uid=9), entry("s/l", tarfile.SYMTYPE, linkname="f"))
+    await put(node, container, "/new/deep", data, create_path=True, chown="daemon:root", chmod=0o640)
+    with tarfile.open(fileobj=io.BytesIO((await get(node, container, "/new"))[1])) as tar:
+        assert [(one.name, one.uid, one.gid, one.mode & 0o7777) for one in tar] == [
+            ("new", 0, 0, 0o755),
+            ("new/deep", 0, 0, 0o755),
+            ("new/deep/s", 1, 0, 0o640),
+            ("new/deep/s/f", 1, 0, 0o640),
+            ("new/deep/s/l", 1, 0, 0o777),
+        ]
+    _, data = await get(node, container, "/", ["/new/*/s/[f-z]", "etc/passwd"])
+    assert names(data) == ["new/deep/s/f", "new/deep/s/l", "etc/passwd"]
+    with pytest.raises(NotFound, match="no\\*such"):
+        await get(node, container, "/", ["etc/no*such"])
+    with pytest.raises(InvalidArgument, match="unable to find user nobody"):
+        await put(node, container, "/", data, chown="nobody")
+    await node.remove(container)
+
+
+async def test_a_start_waits_for_a_copy_and_a_client_that_leaves_frees_it(node: NodeUnderTest) -> None:
+    container = await node.create("sleep", "1000")
+    await put(node, container, "/tmp", archive(entry("big", content=bytes(16 << 20))))
+    stream = node.containers.GetArchive(pb.GetArchiveRequest(container=container, path="/tmp/big"))
+    assert (await stream.read()).stat.size == 16 << 20
+    starting = asyncio.ensure_future(node.start_container(container))
+    await asyncio.sleep(0.3)
+    assert not starting.done()
+    stream.cancel()
+    assert (await asyncio.wait_for(starting, 10)).state.status == pb.STATUS_RUNNING
+    await node.remove(container)
+    assert node.leftovers(container) == []
