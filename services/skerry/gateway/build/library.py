@@ -16,6 +16,7 @@ from skerry.gateway.build.options import Options
 from skerry.gateway.build.output import Output
 from skerry.gateway.docker.images import join_reference, progress
 from skerry.gateway.docker.names import familiar
+from skerry.gateway.docker.system import SERVER_VERSION
 from skerry.gateway.peers import Peers
 
 _WHAT = "the image store"
@@ -106,6 +107,7 @@ class Library:
             container_config_json=configs.encoded(container_config),
             platform=self._options.platform if parent is None else "",
             holder=self._holder,
+            docker_version=SERVER_VERSION,
         )
         return (await call_again(lambda: self._peers.images.Commit(request), what=_WHAT)).image
 

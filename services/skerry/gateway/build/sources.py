@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import posixpath
+import time
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, cast
 
@@ -156,7 +157,7 @@ class _Writer:
         self._names: dict[Node, str] = {}
 
     def directory(self, name: str) -> None:
-        self._buffer += tar.header(tar.bare(f"{name}/", 0o755))
+        self._buffer += tar.header(tar.bare(f"{name}/", 0o755, mtime=int(time.time())))
 
     def source(self, source: Source, name: str) -> Iterator[bytes]:
         """Yields one source under a name; a directory's content under it, or at the top when it is empty."""
@@ -170,7 +171,7 @@ class _Writer:
 
     def _member(self, tree: Tree, node: Node, name: str) -> Iterator[bytes]:
         # A directory that no entry described is as one that was made.
-        member = tree.described(node) or tar.bare("", 0o755)
+        member = tree.described(node) or tar.bare("", 0o755, mtime=int(time.time()))
         first = self._names.setdefault(tree.original(node), name) if member.kind == tar.REGULAR else name
         if first != name:
             member = msgspec.structs.replace(member, kind=tar.HARDLINK, link=first, size=0)

@@ -45,6 +45,7 @@ from skerry.gateway.build.sources import Archive
 _NEEDS_BUILDKIT = (
     "the --{} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images with BuildKit enabled"
 )
+_INHERITED = ("Interval", "Timeout", "StartPeriod", "Retries")
 _REALTIME = re.compile(r"SIGRT(MIN|MAX)([+-][0-9]{1,2})?\Z")
 
 
@@ -163,10 +164,12 @@ class Steps:
                 assert_never(step)
 
     async def _healthcheck(self, state: State, step: Healthcheck) -> None:
-        old = (state.config["Healthcheck"] or {}).get("Test") or []
+        before = state.config["Healthcheck"] or {}
+        old = before.get("Test") or []
         if old and old[0] != "NONE":
             await self._output.line(f"Note: overriding previous HEALTHCHECK: {notation.listed(old)}")
-        state.config["Healthcheck"] = step.check
+        # As in Docker, what the new one leaves open stays as the parent image has it.
+        state.config["Healthcheck"] = {**{key: before[key] for key in _INHERITED if before.get(key)}, **step.check}
         times = " ".join(notation.quoted(notation.duration(step.check.get(key, 0))) for key in ("Interval", "Timeout", "StartPeriod"))
         retries = notation.quoted_rune(step.check.get("Retries", 0))
         await self.plain(state, f"HEALTHCHECK &{{{notation.quoted_list(step.check['Test'])} {times} {retries}}}")
