@@ -170,34 +170,36 @@ class Containers:
 
     def drop(self, container_id: str) -> None:
         """Removes one of which the client was not told."""
-        self._remove(container_id, ran=self._made.pop(container_id, False))
+        self._remove(container_id, self._made.pop(container_id))
 
     async def clear(self) -> None:
         """Removes what the step made, and says so."""
-        for container_id, ran in self._made.items():
-            self._remove(container_id, ran=ran)
-        self._made.clear()
+        self.abandon()
         for container_id in self._told:
             await self.output.line(f"Removing intermediate container {short(container_id)}")
         self._told.clear()
 
     async def keep(self) -> None:
-        """Lets the step's containers stay (--rm=false), each with a lease of its own on its image."""
-        for container_id in self._made:
-            container = await call_again(lambda i=container_id: self._peers.containers.Get(pb.GetRequest(container=i)), what=_WHAT)  # type: ignore[misc]
-            if container.container.image_id:
-                request = images_pb2.AcquireLeaseRequest(image=container.container.image_id, holder=self._peers.holder(container_id))
-                await call_again(lambda r=request: self._peers.images.AcquireLease(r), what="the image store")  # type: ignore[misc]
-        self._made.clear()
+        """Lets what the client was told of stay (--rm=false, a RUN that failed), each with a lease of its own on its image."""
+        for container_id in self._told:
+            if container_id not in self._made:
+                continue
+            request = pb.GetRequest(container=container_id)
+            container = (await call_again(lambda r=request: self._peers.containers.Get(r), what=_WHAT)).container  # type: ignore[misc]
+            if container.image_id:
+                lease = images_pb2.AcquireLeaseRequest(image=container.image_id, holder=self._peers.holder(container_id))
+                await call_again(lambda r=lease: self._peers.images.AcquireLease(r), what="the image store")  # type: ignore[misc]
+            del self._made[container_id]
         self._told.clear()
+        self.abandon()
 
     def abandon(self) -> None:
-        """Removes what the step made, running or not: the build was given up."""
+        """Removes what the step made, running or not."""
         for container_id, ran in self._made.items():
-            self._remove(container_id, ran=ran)
+            self._remove(container_id, ran)
         self._made.clear()
 
-    def _remove(self, container_id: str, *, ran: bool) -> None:
+    def _remove(self, container_id: str, ran: bool) -> None:
         work = remove_quietly(self._peers, container_id) if ran else self._remove_unused(container_id)
         self._removals.append(self._peers.tasks.spawn(work, name=f"remove {short(container_id)}"))
 

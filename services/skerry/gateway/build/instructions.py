@@ -204,14 +204,12 @@ def trigger(line: Line) -> Step:
 
 
 def targeted(plan: Plan, target: str) -> Plan:
-    """Returns the plan up to a stage, by name or number. Raises InvalidArgument."""
+    """Returns the plan up to the stage of that name. Raises InvalidArgument."""
     if not target:
         return plan
     for number, stage in enumerate(plan.stages):
         if stage.start.name and stage.start.name == target.lower():
             return msgspec.structs.replace(plan, stages=plan.stages[: number + 1])
-    if target.isascii() and target.isdigit() and int(target) < len(plan.stages):
-        return msgspec.structs.replace(plan, stages=plan.stages[: int(target) + 1])
     raise InvalidArgument(f"failed to reach build target {target} in Dockerfile")
 
 

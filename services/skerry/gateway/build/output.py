@@ -82,9 +82,8 @@ class Output:
         if self._response is None and not isinstance(error, StepFailed):
             raise error
         text = str(error) if isinstance(error, StepFailed) else status_of(error)[1]
-        detail: dict[str, Any] = {"message": _shown(text)}
-        if isinstance(error, StepFailed):
-            detail["code"] = error.code
+        detail: dict[str, Any] = {"code": error.code} if isinstance(error, StepFailed) else {}
+        detail["message"] = _shown(text)
         await self._send(msgspec.json.encode({"errorDetail": detail, "error": _shown(text)}) + b"\r\n")
         return await self._end()
 

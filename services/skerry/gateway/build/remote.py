@@ -73,11 +73,17 @@ async def fetch(stack: AsyncExitStack, url: str, builds: Builds, output: Output,
         spooled = await stack.enter_async_context(received(pieces, builds.place))
         return Fetched(spooled, response.headers)
     except aiohttp.ClientConnectorError as error:
-        where = f"{error.host}:{error.port}"
-        reason = (error.os_error.strerror or str(error.os_error)).lower()
-        raise Failed(f'Get "{url}": dial tcp {where}: connect: {reason}') from None
+        raise Failed(f'Get "{url}": dial tcp{_unreachable(error)}') from None
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise Failed(f'Get "{url}": {str(error) or type(error).__name__}') from None
+
+
+def _unreachable(error: aiohttp.ClientConnectorError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f": lookup {error.host}: no such host"
+    number = error.os_error.errno
+    reason = os.strerror(number).lower() if number else str(error.os_error)
+    return f" {error.host}:{error.port}: connect: {reason}"
 
 
 async def _told(response: aiohttp.ClientResponse, output: Output, action: str) -> AsyncIterator[bytes]:

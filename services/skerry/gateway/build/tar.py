@@ -16,6 +16,7 @@ BLOCK = 512
 REGULAR, HARDLINK, SYMLINK, DIRECTORY = "0", "1", "2", "5"
 DEVICES = frozenset("346")
 _EXTENSION_LIMIT = 1 << 20
+_INVALID = "archive/tar: invalid tar header"
 _XATTR = "SCHILY.xattr."
 
 
@@ -40,10 +41,6 @@ class Member(msgspec.Struct, frozen=True):
     offset: int
 
 
-class NoTar(InvalidArgument):
-    """The bytes are no tar archive."""
-
-
 def _text(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
@@ -58,7 +55,7 @@ def _number(raw: bytes) -> int:
     try:
         return int(digits or b"0", 8)
     except ValueError:
-        raise NoTar("archive/tar: invalid tar header") from None
+        raise InvalidArgument(_INVALID) from None
 
 
 def _checked(block: bytes) -> None:
@@ -66,7 +63,7 @@ def _checked(block: bytes) -> None:
     plain = sum(block[:148]) + 8 * 32 + sum(block[156:])
     signed = sum(one - 256 if one > 127 else one for one in block[:148] + block[156:]) + 8 * 32
     if stored not in (plain, signed):
-        raise NoTar("archive/tar: invalid tar header")
+        raise InvalidArgument(_INVALID)
 
 
 def looks_like_tar(block: bytes) -> bool:
@@ -75,7 +72,7 @@ def looks_like_tar(block: bytes) -> bool:
         return False
     try:
         _checked(block)
-    except NoTar:
+    except InvalidArgument:
         return False
     return any(block)
 
@@ -91,7 +88,7 @@ def members(file: BinaryIO, size: int) -> Iterator[Member]:
         if not block:
             return
         if len(block) < BLOCK:
-            raise NoTar("unexpected EOF")
+            raise InvalidArgument("unexpected EOF")
         if not any(block):
             return
         _checked(block)
@@ -102,7 +99,7 @@ def members(file: BinaryIO, size: int) -> Iterator[Member]:
             length = _integer(extra["size"])
         data = 0 if kind in {HARDLINK, SYMLINK, DIRECTORY, *DEVICES} else length
         if length < 0 or at + data > size:
-            raise InvalidArgument("unexpected EOF" if length >= 0 else "archive/tar: invalid tar header")
+            raise InvalidArgument("unexpected EOF" if length >= 0 else _INVALID)
         if kind in "xgLK":
             _extension(kind, _limited(file, length), everywhere if kind == "g" else extra)
         else:
@@ -121,7 +118,7 @@ def _integer(text: str) -> int:
     try:
         return int(text[:20])
     except ValueError:
-        raise NoTar("archive/tar: invalid tar header") from None
+        raise InvalidArgument(_INVALID) from None
 
 
 def _extension(kind: str, body: bytes, into: dict[str, str]) -> None:
@@ -137,7 +134,7 @@ def _extension(kind: str, body: bytes, into: dict[str, str]) -> None:
             record = body[space + 1 : at + length]
             key, equals, value = record.partition(b"=")
             if not equals or not value.endswith(b"\n") or at + length > len(body):
-                raise NoTar("archive/tar: invalid tar header")
+                raise InvalidArgument(_INVALID)
             into[key.decode("utf-8", "surrogateescape")] = value[:-1].decode("utf-8", "surrogateescape")
             at += length
 
@@ -150,7 +147,7 @@ def _member(block: bytes, kind: str, size: int, offset: int, extra: dict[str, st
     name = extra.get("path") or (f"{prefix}/{_text(block[:100])}" if prefix else _text(block[:100]))
     link = extra.get("linkpath") or _text(block[157:257])
     if "\0" in name or "\0" in link:
-        raise NoTar("archive/tar: invalid tar header")
+        raise InvalidArgument(_INVALID)
     if kind in "07" and name.endswith("/"):
         kind = DIRECTORY
     mtime = extra.get("mtime", "").partition(".")[0]
