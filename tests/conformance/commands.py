@@ -29,6 +29,9 @@ _FLAGS = {
     "export": "-o",
     "images": "-a -q -f --format --no-trunc --digests",
     "pull": "-q :tag @digest",
+    "build": "-t -q -f --iidfile --build-arg --target --network --add-host --rm --force-rm --no-cache --label --cache-from --pull "
+    "--shm-size --memory --ulimit",
+    "builder prune": "",
     "tag": "",
     "rmi": "-f",
     "image inspect": "",

@@ -53,7 +53,7 @@ async def _fetched(stack: AsyncExitStack, text: str, builds: Builds, output: Out
     try:
         fetched = await remote.fetch(stack, text, builds, output, "Downloading context")
     except SkerryError as error:
-        raise Failed(f"error downloading remote context {text}: {error}") from None
+        raise type(error)(f"error downloading remote context {text}: {error}") from None
     if fetched.content_type == "text/plain":
         if fetched.spooled.size > MAX_SIZE:
             raise Failed(f"the Dockerfile is larger than {MAX_SIZE} bytes")

@@ -17,7 +17,7 @@ import aiohttp
 
 from skerry.api.images.v1 import images_pb2
 from skerry.core import process
-from skerry.core.errors import Failed, InvalidArgument
+from skerry.core.errors import Failed, Forbidden, InvalidArgument, NotFound, SkerryError, Unauthorized
 from skerry.gateway.build import tar
 from skerry.gateway.build.output import Output
 from skerry.gateway.build.registry import Builds
@@ -30,6 +30,7 @@ _SILENT_SECONDS = 60
 _GIT_SECONDS = 600
 _PIECE = 1 << 20
 _REDIRECTS = 10
+_REFUSED: dict[int, type[SkerryError]] = {400: InvalidArgument, 401: Unauthorized, 403: Forbidden, 404: NotFound}
 _UNNAMED = "__unnamed__"
 _TOLD_EVERY = 0.1
 _GIT_PATH = re.compile(r"\.git(?:#.+)?\Z")
@@ -62,13 +63,14 @@ class Fetched:
 
 
 async def fetch(stack: AsyncExitStack, url: str, builds: Builds, output: Output, action: str) -> Fetched:
-    """Downloads a URL into a file that lives as long as the stack. Raises Failed with the reason as Go words it."""
+    """Downloads a URL into a file that lives as long as the stack. Raises SkerryError with the reason as Go words it."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS)
     session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, trust_env=True, auto_decompress=False))
     try:
         response = await session.get(url, max_redirects=_REDIRECTS, headers={"Accept-Encoding": "identity"})
         if response.status >= 400:
-            raise Failed(f"failed to GET {url} with status {response.status} {response.reason}: ")
+            kind = _REFUSED.get(response.status, Failed)
+            raise kind(f"failed to GET {url} with status {response.status} {response.reason}: ")
         pieces = _told(response, output, action)
         spooled = await stack.enter_async_context(received(pieces, builds.place))
         return Fetched(spooled, response.headers)
