@@ -116,7 +116,7 @@ def test_diff_tells_every_kind_of_change(engine: Engine, name: str) -> None:
 def test_diff_of_a_replaced_directory_tells_what_is_gone(engine: Engine, name: str) -> None:
     _run(engine, f"{name}-base", "mkdir -p /t/a/b /t/c; echo 1 > /t/a/b/f; echo 2 > /t/a/g; echo 3 > /t/h")
     engine.docker("commit", f"{name}-base", f"{name}-image")
-    engine.docker("run", "--name", name, f"{name}-image", "sh", "-ec", "rm -r /t; mkdir -p /t/a; echo 9 > /t/a/new; echo 3 > /t/h")
+    engine.docker("run", "--name", name, f"{name}-image", "sh", "-ec", "rm -r /t; mkdir -p /t/a; echo 9 > /t/a/new; echo 33 > /t/h")
     assert _diff_lines(engine, name) == ["C /t", "C /t/a", "D /t/a/b", "D /t/a/g", "A /t/a/new", "D /t/c", "C /t/h"]
 
 

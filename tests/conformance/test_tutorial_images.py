@@ -127,7 +127,8 @@ def test_2_3_2_history(engine: Engine) -> None:
     assert whole[0].split()[:3] == ["IMAGE", "CREATED", "CREATED"] and "/bin/bash" in whole[1]
     table = _shell(engine, 'docker history --format "table {{.ID}}\\t{{.CreatedBy}}\\t{{.Size}}" test_commit:B').splitlines()
     assert re.split(r"\s{2,}", table[0].strip()) == ["IMAGE", "CREATED BY", "SIZE"]
-    assert table[1].split()[-1] == "500kB" and table[2].split()[-1] == "100kB"
+    # Skerry counts the layer's tar with its headers, dockerd the files alone.
+    assert re.fullmatch("50[0-9]kB", table[1].split()[-1]) and re.fullmatch("10[0-9]kB", table[2].split()[-1])
     sizes = _shell(engine, "docker history -H=false --format '{{.Size}}' test_commit:B").split()
     assert 500_000 <= int(sizes[0]) < 600_000
 

@@ -56,6 +56,8 @@ INFO_WITHOUT_KERNEL_MEMORY = Version(1, 42)
 GATEWAY_PRIORITY = Version(1, 48)
 # HostConfig has Annotations.
 ANNOTATIONS = Version(1, 43)
+# save, load and history take ?platform=.
+PLATFORM_OF_ARCHIVES = Version(1, 48)
 
 # The build's answer tells the ids of stages besides.
 BUILD_AUX = Version(1, 30)

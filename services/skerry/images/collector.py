@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from skerry.core.errors import SkerryError, Unavailable
 from skerry.core.ids import new_id
@@ -36,6 +37,27 @@ class Collector:
         self._sweeping = asyncio.Lock()
         self._bodies: set[asyncio.Timeout] = set()
         self._renewing: asyncio.Task[None] | None = None
+        # Blobs that are being read, and those of them that a sweep has left for that.
+        self._kept: Counter[str] = Counter()
+        self._spared: set[str] = set()
+
+    @asynccontextmanager
+    async def keeping(self, digests: set[str]) -> AsyncIterator[None]:
+        """Keeps blobs that are being read, whatever becomes of their images, for the body's time. Raises as `taking`."""
+        self._kept.update(digests)
+        try:
+            async with AsyncExitStack() as stack:
+                if self._turns is not None:
+                    await stack.enter_async_context(self.taking())  # another replica knows nothing of our readers
+                yield
+        finally:
+            self._kept.subtract(digests)
+            gone = {digest for digest in digests if self._kept[digest] <= 0}
+            for digest in gone:
+                del self._kept[digest]
+            if gone & self._spared:
+                self._spared -= gone
+                self.soon()
 
     @asynccontextmanager
     async def taking(self, *, leaves: bool = False) -> AsyncIterator[None]:
@@ -138,14 +160,25 @@ class Collector:
             batch = garbage[start : start + _BATCH]
             if start and self._turns is not None and not await self._turns.begin_sweep(self._name, _TURN_SECONDS):
                 break
-            freed += await asyncio.to_thread(lambda batch=batch: sum(self._blobs.remove(digest) for digest in batch))  # type: ignore[misc]
+            freed += await asyncio.to_thread(self._remove, batch)
         await asyncio.to_thread(self._blobs.tidy, before)
+        return freed
+
+    def _remove(self, batch: list[str]) -> int:
+        freed = 0
+        for digest in batch:
+            if digest in self._kept:
+                self._spared.add(digest)
+            else:
+                freed += self._blobs.remove(digest)
         return freed
 
     def _garbage(self, used: set[str], before: float) -> list[str]:
         listed = list(self._blobs.listed())
         young = {one.digest for one in listed if one.stored_at > before}
+        # S3 keeps a layer as another blob: what is read of it is that one.
         keep = used | young
+        keep |= {one.kept_as for one in listed if one.digest in self._kept}
         keep |= {one.kept_as for one in listed if one.digest in keep}
         # What is kept as another blob goes first: a death in between leaves a blob without a use, not a name without a blob.
         return [one.digest for one in sorted(listed, key=lambda one: not one.kept_as) if one.digest not in keep]

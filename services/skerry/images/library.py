@@ -6,7 +6,7 @@ from skerry.api.events.v1 import events_pb2
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import InvalidArgument, NotFound
 from skerry.images import config as configs
-from skerry.images import patterns, removal
+from skerry.images import patterns
 from skerry.images.catalog import Catalog, Entry
 from skerry.images.reference import DEFAULT_TAG, Reference, could_be_id, parse
 
@@ -163,63 +163,6 @@ async def acquire(catalog: Catalog, image: str, holder: str) -> Entry:
             return await catalog.acquire(entry.image.id, holder)
         except NotFound:
             continue  # removed since it was found: the name may be another's by now
-
-
-async def remove(catalog: Catalog, request: pb.RemoveRequest) -> list[pb.Removal]:
-    """Does `docker rmi`. Raises NotFound, Conflict in Docker's words."""
-    while True:
-        entry, name = await find(catalog, request.image)
-        running = frozenset(request.running_holders)
-        plan = removal.plan(entry, name, request.image, force=request.force, running=running)
-        if await carry_out(catalog, entry, plan):
-            return await _told(catalog, entry, plan)
-        # Somebody took a lease, or moved a name, since we looked: decide anew.
-
-
-async def carry_out(catalog: Catalog, entry: Entry, plan: removal.Plan) -> bool:
-    """Removes what the plan says, at once; False when the image has changed since the plan was made: nothing is done then."""
-    image_id = entry.image.id
-    events = [event("untag", image_id, entry.image.config, image_id) for _ in range(plan.told)]
-    if plan.delete:
-        events.append(event("delete", image_id, b"", image_id))
-    return await catalog.remove(entry, plan.untag, delete=plan.delete, events=events)
-
-
-async def _told(catalog: Catalog, entry: Entry, plan: removal.Plan) -> list[pb.Removal]:
-    removals = [pb.Removal(untagged=familiar(name)) for name in plan.untag]
-    if plan.delete:
-        removals.append(pb.Removal(deleted=entry.image.id))
-        chain = configs.chain_ids([layer.diff_id for layer in entry.image.layers])
-        still = {one for other in await catalog.all() for one in configs.chain_ids([layer.diff_id for layer in other.image.layers])}
-        removals += [pb.Removal(deleted=one) for one in reversed(chain) if one not in still]
-    return removals
-
-
-async def prune(catalog: Catalog, request: pb.PruneRequest) -> tuple[list[pb.Removal], int]:
-    """Does `docker image prune`; returns what went and the bytes of layers that no image has any more."""
-    before = await catalog.all()
-    removals: list[pb.Removal] = []
-    for entry in before:
-        if entry.holders or (request.dangling and entry.names.tags) or not _prunable(entry, request):
-            continue
-        # Docker goes through the names in order: a repository's digests go with its last tag.
-        names = sorted([*entry.names.tags, *entry.names.digests], key=lambda name: (parse(name).repository, "@" in name))
-        tagged = {parse(name).repository for name in entry.names.tags}
-        alone = [name for name in entry.names.digests if parse(name).repository not in tagged]
-        plan = removal.Plan(tuple(names), True, len(entry.names.tags) + len(alone))
-        if await carry_out(catalog, entry, plan):
-            removals += await _told(catalog, entry, plan)
-    left = {layer.diff_id for entry in await catalog.all() for layer in entry.image.layers}
-    freed = {layer.diff_id: layer.size for entry in before for layer in entry.image.layers if layer.diff_id not in left}
-    return removals, sum(freed.values())
-
-
-def _prunable(entry: Entry, request: pb.PruneRequest) -> bool:
-    if request.until_ns and entry.image.created_ns >= request.until_ns:
-        return False
-    if request.labels and not has_labels(entry, tuple(request.labels)):
-        return False
-    return not any(has_labels(entry, (label,)) for label in request.not_labels)
 
 
 def full_name(reference: Reference) -> str:

@@ -18,16 +18,19 @@ class Plan(msgspec.Struct, frozen=True):
     told: int
 
 
-def plan(entry: Entry, name: str, written: str, *, force: bool, running: frozenset[str]) -> Plan:
+def plan(entry: Entry, name: str, written: str, *, force: bool, running: frozenset[str], parent: bool = False) -> Plan:
     """Decides a removal by full name, or by id when name is empty.
 
-    written is what the user wrote, running those holders whose container runs. An image that a stopped container holds loses its
+    written is what the user wrote, running those holders whose container runs, parent whether images were built on this one: it loses
+    its names then, and stays. An image that a stopped container holds loses its
     names by force, and stays without one until its holder goes. Raises Conflict in Docker's words.
     """
     if name:
-        return _by_name(entry, name, written, force=force)
+        return _by_name(entry, name, written, force=force, parent=parent)
     image_id = entry.image.id
     names = (*entry.names.tags, *entry.names.digests)
+    if parent:
+        raise _conflict(image_id, "cannot be forced", "image has dependent child images")
     if used := sorted(running & set(entry.holders)):
         raise _conflict(image_id, "cannot be forced", f"image is being used by running container {container(used[0])}")
     if not force and not _single(entry):
@@ -37,7 +40,7 @@ def plan(entry: Entry, name: str, written: str, *, force: bool, running: frozens
     return Plan(names, not entry.holders, len(names))
 
 
-def _by_name(entry: Entry, name: str, written: str, *, force: bool) -> Plan:
+def _by_name(entry: Entry, name: str, written: str, *, force: bool, parent: bool) -> Plan:
     if not force and entry.holders and _single(entry):
         raise Conflict(
             f'conflict: unable to remove repository reference "{written}" (must force) - container {container(entry.holders[0])} '
@@ -49,7 +52,7 @@ def _by_name(entry: Entry, name: str, written: str, *, force: bool) -> Plan:
         # With a repository's last tag its digests go.
         gone += [one for one in entry.names.digests if _repository(one) == repository]
     left = {*entry.names.tags, *entry.names.digests} - set(gone)
-    return Plan(tuple(gone), not left and not entry.holders, 1)
+    return Plan(tuple(gone), not (left or entry.holders or parent), 1)
 
 
 def _single(entry: Entry) -> bool:

@@ -8,7 +8,7 @@ from skerry.api.events.v1 import events_pb2
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import InvalidArgument, SkerryError
 from skerry.core.journal import EventJournal
-from skerry.images import library
+from skerry.images import library, removing
 from skerry.images.blobs import Blobs
 from skerry.images.cache_calls import CacheCalls
 from skerry.images.catalog import Catalog
@@ -20,8 +20,10 @@ from skerry.images.intake import Intake
 from skerry.images.pull import Pulls
 from skerry.images.reference import is_digest
 from skerry.images.registry_calls import RegistryCalls
+from skerry.images.save_calls import SaveCalls
 from skerry.images.steps import plainly, with_progress
 from skerry.images.streams import drained
+from skerry.images.usage_calls import UsageCalls
 
 NAME = "skerry.api.images.v1.ImagesService"
 _CHUNK = 256 << 10
@@ -29,7 +31,7 @@ _MAX_HOLDER = 1000
 _MAX_ASKED = 10_000
 
 
-class ImagesService(CacheCalls, CheckCalls, CommitCalls, RegistryCalls):
+class ImagesService(CacheCalls, SaveCalls, UsageCalls, CheckCalls, CommitCalls, RegistryCalls):
     """One image store."""
 
     def __init__(
@@ -69,12 +71,12 @@ class ImagesService(CacheCalls, CheckCalls, CommitCalls, RegistryCalls):
         return pb.TagResponse()
 
     async def Remove(self, request: pb.RemoveRequest, context: Any) -> pb.RemoveResponse:
-        removals = await library.remove(self._catalog, request)
+        removals = await removing.remove(self._catalog, request)
         self._collector.soon()
         return pb.RemoveResponse(removals=removals)
 
     async def Prune(self, request: pb.PruneRequest, context: Any) -> pb.PruneResponse:
-        removals, logical = await library.prune(self._catalog, request)
+        removals, logical = await removing.prune(self._catalog, request)
         # While something is taken in the sweep waits for its end: then what will be free is told.
         freed = await self._collector.collect()
         reclaimed = logical if freed is None else freed

@@ -158,13 +158,17 @@ async def clone(stack: AsyncExitStack, remote: str, builds: Builds) -> Spooled:
 
     try:
         await checked("init", "--quiet", "--bare")
-        result = await git("fetch", "--quiet", "--depth", "1", "--", url, ref or "HEAD")
-        if result.status:
-            # A commit that no name points to, or a server without shallow fetches: everything, then the commit.
+        commit = "FETCH_HEAD"
+        # A server that serves files alone knows no shallow fetches.
+        for depth in (("--depth", "1"), ()):
+            if not (result := await git("fetch", "--quiet", *depth, "--", url, ref or "HEAD")).status:
+                break
+        else:
+            if not ref:
+                raise Failed(f"error fetching: {result.last_line()}")
+            # A commit that no name points to: everything, then the commit.
             await checked("fetch", "--quiet", "--", url, "+refs/*:refs/remote/*")
             commit = f"{ref}^{{commit}}"
-        else:
-            commit = "FETCH_HEAD"
         path = f"{folder}/context.tar"
         await checked("archive", "--format=tar", "-o", path, f"{commit}:{directory}" if directory else commit)
     except Failed as error:

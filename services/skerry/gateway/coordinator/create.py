@@ -8,6 +8,7 @@ from skerry.api.logs.v1 import logs_pb2
 from skerry.core import ids
 from skerry.core.errors import InvalidArgument, NotFound, Unavailable
 from skerry.core.rpc.channel import call_again
+from skerry.gateway import platforms
 from skerry.gateway.call import find
 from skerry.gateway.coordinator.leftover import later
 from skerry.gateway.docker.create import Wanted
@@ -68,19 +69,8 @@ async def _lease(peers: Peers, wanted: Wanted, holder: str) -> images_pb2.Image:
     except NotFound:
         raise NotFound(f"No such image: {familiar(wanted.image_name)}") from None
     if wanted.platform:
-        _check_platform(wanted.platform, wanted.image_name, image)
+        platforms.check(wanted.platform, wanted.image_name, image)
     return image
-
-
-def _check_platform(platform: str, name: str, image: images_pb2.Image) -> None:
-    parts = platform.split("/")
-    actual = [image.os or "linux", image.architecture, image.variant]
-    for asked, has in zip(parts if len(parts) > 1 else [], actual, strict=False):
-        if asked != has and not (has == "" or (asked, has) in {("x86_64", "amd64"), ("aarch64", "arm64")}):
-            raise NotFound(
-                f"image with reference {name} was found but does not match the specified platform: "
-                f"wanted {platform}, actual: {'/'.join(part for part in actual if part)}"
-            )
 
 
 async def _log_target(peers: Peers, container_id: str, wanted: Wanted) -> pb.LogTarget:

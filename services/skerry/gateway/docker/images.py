@@ -1,15 +1,18 @@
 """Images as Docker's JSON: list, inspect, history, progress."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.gateway.docker.times import ZERO, rfc3339, timestamp
+from skerry.gateway.docker.times import ZERO, rfc3339
 from skerry.gateway.versions import NO_CONTAINER_CONFIG, NO_NONE_NAMES, NO_VIRTUAL_SIZE, SPARSE_IMAGE_CONFIG, Version
 
 _NONE_TAG = "<none>:<none>"
 _NONE_DIGEST = "<none>@<none>"
+# Go's zero time in Unix seconds.
+_ZERO_SECONDS = -62135596800
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 _EMPTY_CONFIG: dict[str, Any] = {
@@ -104,29 +107,19 @@ def inspect(image: pb.Image, version: Version) -> dict[str, Any]:
     }
 
 
-def history(image: pb.Image) -> list[dict[str, Any]]:
-    """Returns GET /images/{name}/history, newest first, from the configuration's history."""
-    source = _document(image)
-    layers = list(image.layers)
-    entries: list[dict[str, Any]] = []
-    for item in source.get("history") or []:
-        size = 0
-        if not item.get("empty_layer") and layers:
-            size = layers.pop(0).size
-        entries.append(
-            {
-                "Comment": item.get("comment") or "",
-                "Created": _seconds(item.get("created")),
-                "CreatedBy": item.get("created_by") or "",
-                "Id": "<missing>",
-                "Size": size,
-                "Tags": None,
-            }
-        )
-    entries.reverse()
-    if entries:
-        entries[0] |= {"Id": image.id, "Tags": list(image.repo_tags) or None}
-    return entries
+def history(items: Iterable[pb.HistoryItem]) -> list[dict[str, Any]]:
+    """Returns GET /images/{name}/history."""
+    return [
+        {
+            "Comment": item.comment,
+            "Created": item.created_ns // 10**9 if item.HasField("created_ns") else _ZERO_SECONDS,
+            "CreatedBy": item.created_by,
+            "Id": item.id,
+            "Size": item.size,
+            "Tags": list(item.tags) or None,
+        }
+        for item in items
+    ]
 
 
 def _document(image: pb.Image) -> dict[str, Any]:
@@ -154,10 +147,6 @@ def _config(given: dict[str, Any] | None) -> dict[str, Any]:
 
 def _sparse(given: dict[str, Any] | None) -> dict[str, Any]:
     return {key: given[key] for key in _IMAGE_FIELDS if given.get(key)} if given else {}
-
-
-def _seconds(created: str | None) -> int:
-    return timestamp(created, 0) // 10**9 if created else -62135596800
 
 
 def progress(step: pb.Progress) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from skerry.gateway.routes import (
     logs,
     networks,
     registries,
+    save,
     system,
     transfer,
     wait,
@@ -34,5 +35,6 @@ ALL: list[Route] = [
     *transfer.ROUTES,
     *registries.ROUTES,
     *images.ROUTES,
+    *save.ROUTES,
     *networks.ROUTES,
 ]

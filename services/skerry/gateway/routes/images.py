@@ -10,7 +10,7 @@ from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import InvalidArgument, NotFound, SkerryError
 from skerry.core.rpc.channel import call as once
 from skerry.core.rpc.channel import call_again
-from skerry.gateway import filters
+from skerry.gateway import filters, platforms
 from skerry.gateway.call import Call, Route, empty, json
 from skerry.gateway.docker.images import history as history_document
 from skerry.gateway.docker.images import inspect as inspect_document
@@ -74,7 +74,11 @@ async def inspect(call: Call) -> web.StreamResponse:
 
 async def history(call: Call) -> web.StreamResponse:
     """GET /images/{name}/history."""
-    return json(history_document(await get(call, call.params["name"])))
+    name = call.params["name"]
+    if wanted := platforms.parameter(call):
+        platforms.check(wanted, name, await get(call, name))
+    answer = await call_again(lambda: call.peers.images.GetHistory(pb.GetHistoryRequest(image=name)), what=_WHAT)
+    return json(history_document(answer.items))
 
 
 async def tag(call: Call) -> web.StreamResponse:

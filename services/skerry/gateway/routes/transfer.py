@@ -14,7 +14,7 @@ from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import InvalidArgument, NotSupported, SkerryError
 from skerry.core.rpc.channel import call_again
 from skerry.gateway.beside import beside
-from skerry.gateway.call import Call, Handler, Route, registry_auth, streaming
+from skerry.gateway.call import Call, Route, registry_auth, streaming
 from skerry.gateway.docker.images import failure, join_reference, progress
 from skerry.gateway.errors import status_of
 
@@ -173,16 +173,7 @@ async def load(call: Call) -> web.StreamResponse:
     return await output.end()
 
 
-def _not_yet(what: str) -> Handler:
-    async def refuse(call: Call) -> web.StreamResponse:
-        raise NotSupported(f"{what} is not supported yet")
-
-    return refuse
-
-
 ROUTES: list[Route] = [
     ("POST", "/images/create", create),
     ("POST", "/images/load", load),
-    ("GET", "/images/get", _not_yet("saving images")),
-    ("GET", "/images/{name...}/get", _not_yet("saving images")),
 ]

@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -62,6 +62,7 @@ CREATE TABLE child (
 CREATE INDEX child_parent ON child (parent);
 """,
 ]
+_RECORD = msgspec.msgpack.Decoder(ImageRecord)
 
 
 class SqliteCatalog(SqlitePushes):
@@ -124,8 +125,14 @@ class SqliteCatalog(SqlitePushes):
 
     async def all(self) -> list[Entry]:
         def work(db: sqlite3.Connection) -> list[Entry]:
-            ids = db.execute("SELECT id FROM image ORDER BY created_ns DESC, id").fetchall()
-            return [_entry(db, row[0]) for row in ids]
+            names: dict[str, list[tuple[str, int, int]]] = {}
+            for image, *name in db.execute("SELECT image, name, is_digest, time_ns FROM name ORDER BY name"):
+                names.setdefault(image, []).append((name[0], name[1], name[2]))
+            holders: dict[str, list[str]] = {}
+            for image, holder in db.execute("SELECT image, holder FROM lease ORDER BY holder"):
+                holders.setdefault(image, []).append(holder)
+            rows = db.execute("SELECT id, body FROM image ORDER BY created_ns DESC, id").fetchall()
+            return [_made(body, names.get(image, ()), holders.get(image, ())) for image, body in rows]
 
         return await self._database.read(work)
 
@@ -213,7 +220,7 @@ class SqliteCatalog(SqlitePushes):
             found = {digest for (digest,) in db.execute("SELECT digest FROM document")}
             forms = kept_forms(db)
             for (body,) in db.execute("SELECT body FROM image"):
-                for layer in msgspec.msgpack.decode(body, type=ImageRecord).layers:
+                for layer in _RECORD.decode(body).layers:
                     found |= {layer.diff_id, layer.compressed, *forms.get(layer.diff_id, ())}
             for (body,) in db.execute("SELECT body FROM kept"):
                 layer = msgspec.msgpack.decode(body, type=LayerRecord)
@@ -258,14 +265,18 @@ def _entry(db: sqlite3.Connection, image_id: str) -> Entry:
         raise NotFound(f"No such image: {image_id}")
     names = db.execute("SELECT name, is_digest, time_ns FROM name WHERE image = ? ORDER BY name", (image_id,)).fetchall()
     holders = db.execute("SELECT holder FROM lease WHERE image = ? ORDER BY holder", (image_id,)).fetchall()
+    return _made(row[0], names, [holder for (holder,) in holders])
+
+
+def _made(body: bytes, names: Sequence[tuple[str, int, int]], holders: Sequence[str]) -> Entry:
     return Entry(
-        msgspec.msgpack.decode(row[0], type=ImageRecord),
+        _RECORD.decode(body),
         Names(
             tuple(name for name, is_digest, _ in names if not is_digest),
             tuple(name for name, is_digest, _ in names if is_digest),
             max((time_ns for *_, time_ns in names), default=0),
         ),
-        tuple(holder for (holder,) in holders),
+        tuple(holders),
     )
 
 

@@ -520,12 +520,20 @@ class SaveRequest(_message.Message):
     def __init__(self, images: _Optional[_Iterable[str]] = ..., boot_id: _Optional[str] = ..., platform: _Optional[str] = ...) -> None: ...
 
 class SaveResponse(_message.Message):
-    __slots__ = ("chunk", "file")
+    __slots__ = ("chunk", "file", "begin")
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     FILE_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_FIELD_NUMBER: _ClassVar[int]
     chunk: bytes
     file: FilePiece
-    def __init__(self, chunk: _Optional[bytes] = ..., file: _Optional[_Union[FilePiece, _Mapping]] = ...) -> None: ...
+    begin: SaveBegin
+    def __init__(self, chunk: _Optional[bytes] = ..., file: _Optional[_Union[FilePiece, _Mapping]] = ..., begin: _Optional[_Union[SaveBegin, _Mapping]] = ...) -> None: ...
+
+class SaveBegin(_message.Message):
+    __slots__ = ("size",)
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    def __init__(self, size: _Optional[int] = ...) -> None: ...
 
 class FilePiece(_message.Message):
     __slots__ = ("path", "size")

@@ -297,7 +297,8 @@ class ImagesServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Save(self, request, context):
-        """Save writes images as one tar that is both docker-archive and OCI layout. Errors come before the first piece.
+        """Save writes images as one tar that is both docker-archive and OCI layout. Errors come before the first message. What file pieces
+        stand for stays until the caller ends the call, which it does when it has `begin.size` bytes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -77,7 +77,9 @@ class ImagesServiceStub:
     GetHistory: _grpc.UnaryUnaryMultiCallable[_images_pb2.GetHistoryRequest, _images_pb2.GetHistoryResponse]
     """GetHistory lists how an image came to be, newest first."""
     Save: _grpc.UnaryStreamMultiCallable[_images_pb2.SaveRequest, _images_pb2.SaveResponse]
-    """Save writes images as one tar that is both docker-archive and OCI layout. Errors come before the first piece."""
+    """Save writes images as one tar that is both docker-archive and OCI layout. Errors come before the first message. What file pieces
+    stand for stays until the caller ends the call, which it does when it has `begin.size` bytes.
+    """
     Push: _grpc.UnaryStreamMultiCallable[_images_pb2.PushRequest, _images_pb2.PushResponse]
     """Push sends images to a registry. Messages and errors as Pull's. Ending the call early cancels the push."""
     Search: _grpc.UnaryUnaryMultiCallable[_images_pb2.SearchRequest, _images_pb2.SearchResponse]
@@ -146,7 +148,9 @@ class ImagesServiceAsyncStub(ImagesServiceStub):
     GetHistory: _aio.UnaryUnaryMultiCallable[_images_pb2.GetHistoryRequest, _images_pb2.GetHistoryResponse]  # type: ignore[assignment]
     """GetHistory lists how an image came to be, newest first."""
     Save: _aio.UnaryStreamMultiCallable[_images_pb2.SaveRequest, _images_pb2.SaveResponse]  # type: ignore[assignment]
-    """Save writes images as one tar that is both docker-archive and OCI layout. Errors come before the first piece."""
+    """Save writes images as one tar that is both docker-archive and OCI layout. Errors come before the first message. What file pieces
+    stand for stays until the caller ends the call, which it does when it has `begin.size` bytes.
+    """
     Push: _aio.UnaryStreamMultiCallable[_images_pb2.PushRequest, _images_pb2.PushResponse]  # type: ignore[assignment]
     """Push sends images to a registry. Messages and errors as Pull's. Ending the call early cancels the push."""
     Search: _aio.UnaryUnaryMultiCallable[_images_pb2.SearchRequest, _images_pb2.SearchResponse]  # type: ignore[assignment]
@@ -320,7 +324,9 @@ class ImagesServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _images_pb2.SaveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_images_pb2.SaveResponse], _abc.AsyncIterator[_images_pb2.SaveResponse]]:
-        """Save writes images as one tar that is both docker-archive and OCI layout. Errors come before the first piece."""
+        """Save writes images as one tar that is both docker-archive and OCI layout. Errors come before the first message. What file pieces
+        stand for stays until the caller ends the call, which it does when it has `begin.size` bytes.
+        """
 
     @_abc_1.abstractmethod
     def Push(
