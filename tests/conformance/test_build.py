@@ -369,6 +369,12 @@ COPY --chown=nobody:nobody one .
     assert _run(engine, name, "sh", "-c", script) == "11linked"
 
 
+def test_what_is_written_to_a_volume(engine: Engine, context: Path, name: str) -> None:
+    _write(context, {"one": "1"})
+    _build(engine, context, "FROM busybox\nVOLUME /v\nCOPY one /v/copied\nWORKDIR /v/work\nRUN echo lost > /v/ran; ls /v\n", "-t", name)
+    assert _run(engine, name, "ls", "/v") == "copied\nwork"
+
+
 def _tar(files: Files, mode: str = "w") -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode=mode) as tar:  # type: ignore[call-overload]

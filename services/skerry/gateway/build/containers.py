@@ -50,15 +50,24 @@ class Containers:
         self._told: list[str] = []
         self._removals: list[asyncio.Task[None]] = []
 
-    async def create(self, image: images_pb2.Image | None, config: Config, *, told: bool = True) -> str:
-        """Makes a container; None: of nothing (FROM scratch). told: the client sees it come and go."""
+    async def create(self, image: images_pb2.Image | None, config: Config, *, told: bool = True, bare: bool = False) -> str:
+        """Makes a container; None: of nothing (FROM scratch). told: the client sees it come and go.
+
+        bare: for its files alone. It has no volumes, so that what is written to their places is written to the image.
+        """
         given = {key: value for key, value in config.items() if value is not None}
+        if bare:
+            given = {"Cmd": config["Cmd"]}
         name = image.id if image is not None else "scratch"
         wanted = parse_create(msgspec.json.encode({**given, "Image": name, "HostConfig": dict(self._host)}), "", "")
         wanted.image_name = image.id if image is not None else ""
         wanted.config["Image"] = wanted.image_name
         wanted.networking = dict(marked(self._build))
-        base = image if image is not None else images_pb2.Image()
+        base = images_pb2.Image()
+        if image is not None:
+            base.CopyFrom(image)
+        if bare:
+            base.ClearField("config")
         answer = await owned(self._peers, creating.create_step(self._peers, wanted, base), "build step")
         container_id = answer.container.id
         self._made[container_id] = False

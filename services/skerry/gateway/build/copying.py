@@ -19,6 +19,10 @@ from skerry.gateway.build.steps import State, Steps, needs_buildkit
 from skerry.gateway.build.tree import Missing, Tree
 
 
+# Of the container that COPY --from reads; it never runs.
+_READER: Config = {"Cmd": ["#(nop) COPY --from"]}
+
+
 class Origin:
     """Where --from reads: an image, or a stage that made none (None)."""
 
@@ -85,7 +89,7 @@ class Copying:
     async def _from_image(self, stack: AsyncExitStack, words: Sequence[str], origin: Origin) -> list[Source]:
         if origin.image is None:
             raise Failed(f"stat {words[0].removeprefix('/')}: file does not exist")
-        container_id = await self._containers.create(origin.image, configs.of_image(origin.image), told=False)
+        container_id = await self._containers.create(origin.image, _READER, told=False, bare=True)
         try:
             tree = await self._tree(stack, container_id, list(words))
             # A source that is a symlink is followed: what it leads to is fetched too.
@@ -104,7 +108,7 @@ class Copying:
         return await asyncio.to_thread(Tree.read, spooled.file, spooled.size, self._builds.limits, type_bits=True)
 
     async def _write(self, state: State, step: Copy, sources: list[Source], config: Config, *, keep_owner: bool) -> None:
-        container_id = await self._containers.create(state.image, config, told=False)
+        container_id = await self._containers.create(state.image, config, told=False, bare=True)
         target = step.target
         if not target.startswith("/"):
             slash = "/" if target.endswith("/") else ""

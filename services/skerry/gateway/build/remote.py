@@ -160,12 +160,12 @@ async def clone(stack: AsyncExitStack, remote: str, builds: Builds) -> Spooled:
         await checked("init", "--quiet", "--bare")
         commit = "FETCH_HEAD"
         # A server that serves files alone knows no shallow fetches.
-        for depth in (("--depth", "1"), ()):
-            if not (result := await git("fetch", "--quiet", *depth, "--", url, ref or "HEAD")).status:
-                break
-        else:
-            if not ref:
-                raise Failed(f"error fetching: {result.last_line()}")
+        result = await git("fetch", "--quiet", "--depth", "1", "--", url, ref or "HEAD")
+        if result.status:
+            result = await git("fetch", "--quiet", "--", url, ref or "HEAD")
+        if result.status and not ref:
+            raise Failed(f"error fetching: {result.last_line()}")
+        if result.status:
             # A commit that no name points to: everything, then the commit.
             await checked("fetch", "--quiet", "--", url, "+refs/*:refs/remote/*")
             commit = f"{ref}^{{commit}}"

@@ -185,7 +185,7 @@ class Steps:
         config = configs.comment(state.config, f"WORKDIR {path}", one_word=True)
         if await self.cached(state, config):
             return
-        container_id = await self._containers.create(state.image, config)
+        container_id = await self._containers.create(state.image, config, bare=True)
         await self._containers.put(container_id, Archive(posixpath.normpath(path)), chown="", keep_owner=True)
         await self.commit(state, await self.layer(container_id), config, container_id)
 
