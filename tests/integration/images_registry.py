@@ -94,7 +94,7 @@ class Store:
             for start in range(0, len(data), 1 << 20):
                 yield pb.LoadRequest(chunk=data[start : start + (1 << 20)])
 
-        return [step.loaded async for step in self.stub.Load(chunks(), wait_for_ready=True, timeout=60)]
+        return [step.loaded async for step in self.stub.Load(chunks(), wait_for_ready=True, timeout=60) if step.HasField("loaded")]
 
     async def images(self) -> list[pb.Image]:
         """Lists all."""
