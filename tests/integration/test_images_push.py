@@ -54,12 +54,12 @@ async def images(shared: Registry, tmp_path: Path) -> AsyncIterator[Store]:
 
 
 async def push(images: Store, name: str, **more: Any) -> tuple[list[str], list[pb.Pushed]]:
-    """Pushes; returns the texts ("id: status") without the bytes' progress, and what arrived."""
+    """Pushes; returns the texts ("id: status") without those that count bytes, and what arrived."""
     texts, pushed = [], []
     async for step in images.stub.Push(pb.PushRequest(reference=name, **more), wait_for_ready=True, timeout=60):
         if step.HasField("pushed"):
             pushed.append(step.pushed)
-        elif step.progress.status != "Pushing":
+        elif not step.progress.current:
             texts.append(f"{step.progress.id}: {step.progress.status}" if step.progress.id else step.progress.status)
     return texts, pushed
 
