@@ -72,13 +72,16 @@ def test_push_of_all_tags(engine: Engine, repository: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("made", ["commit", "import"])
+@pytest.mark.parametrize("made", ["commit", "import", "build"])
 def test_what_was_made_here_can_be_pushed(engine: Engine, repository: str, name: str, made: str, tmp_path: Path) -> None:
     image = f"{repository}:1"
     engine.docker("tag", "busybox", f"{repository}:base")
     engine.docker("push", "-q", f"{repository}:base")
     engine.docker("run", "--name", name, "busybox", "sh", "-c", f"echo {name} > /made")
-    if made == "commit":
+    if made == "build":
+        (tmp_path / "Dockerfile").write_text(f"FROM busybox\nRUN echo {name} > /made\n")
+        engine.docker("build", "-q", "-t", image, str(tmp_path))
+    elif made == "commit":
         engine.docker("commit", name, image)
     else:
         engine.docker("export", "-o", str(tmp_path / "fs.tar"), name)
