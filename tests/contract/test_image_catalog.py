@@ -1,22 +1,24 @@
-"""What every catalog owes; SQLite is the first."""
+"""What every catalog owes: SQLite, MongoDB."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from skerry.api.events.v1 import events_pb2
 from skerry.core.errors import InvalidArgument, NotFound
 from skerry.images.catalog import Catalog, Entry, ImageRecord, LayerRecord, Names
+from skerry.images.catalog.mongo import open_mongo_catalog
 from skerry.images.catalog.sqlite import open_catalog
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "a" * 63 + "b"
 SAID = events_pb2.Event(type="image", action="test")
 
 
-@pytest.fixture(params=["sqlite"])
-async def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Catalog]:
-    async with open_catalog(str(tmp_path / "db")) as one:
+@pytest.fixture(params=["sqlite", "mongo"])
+async def catalog(request: pytest.FixtureRequest, tmp_path: Path, mongo_database: Callable[[], str]) -> AsyncIterator[Catalog]:
+    async with open_catalog(str(tmp_path / "db")) if request.param == "sqlite" else open_mongo_catalog(mongo_database()) as one:
         yield one
 
 
@@ -153,3 +155,15 @@ async def test_an_image_may_come_with_a_lease(catalog: Catalog) -> None:
     await catalog.release("node/1")
     assert (await catalog.get(A)).holders == ()
     assert LAYER.diff_id in await catalog.blobs_in_use()
+
+
+async def test_children_are_the_images_made_of_a_parent_newest_first(catalog: Catalog) -> None:
+    other = "sha256:" + "c" * 64
+    await catalog.add(image(A), [], [], [], [])
+    for number, child in ((5, B), (7, other)):
+        await catalog.add(msgspec.structs.replace(image(child, number), parent=A), [], [], [], [])
+    assert [one.id for one in await catalog.children(A)] == [other, B]
+    assert [one.id for one in await catalog.children("")] == [A]
+    assert await catalog.children(B) == []
+    assert await catalog.remove(await catalog.get(other), (), delete=True, events=[])
+    assert [one.id for one in await catalog.children(A)] == [B]
