@@ -191,9 +191,9 @@ class Stacks:
                 continue
             self._running.add(directory)
             lower = next((each.removeprefix("lowerdir=") for each in point.options if each.startswith("lowerdir=")), "")
-            for short in lower.split(":"):
-                if short in names:
-                    self._users.setdefault(names[short], set()).add(directory)
+            for place in lower.split(":"):
+                if place in names:
+                    self._users.setdefault(names[place], set()).add(directory)
         for point in mounts.mounted(self._run):
             name = names.get(os.path.basename(point.path), "")
             if point.path == self._run or name in self._users:
