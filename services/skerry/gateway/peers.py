@@ -12,6 +12,7 @@ import grpc.aio
 from skerry.api.containers.v1 import execs_pb2
 from skerry.api.containers.v1.containers_pb2_grpc import ContainersServiceStub
 from skerry.api.containers.v1.execs_pb2_grpc import ExecsServiceStub
+from skerry.api.containers.v1.volumes_pb2_grpc import VolumesServiceStub
 from skerry.api.images.v1.images_pb2_grpc import ImagesServiceStub
 from skerry.api.logs.v1.logs_pb2_grpc import LogsServiceStub
 from skerry.api.networks.v1.networks_pb2_grpc import NetworksServiceStub
@@ -23,6 +24,7 @@ from skerry.core.rpc.tls import Tls
 if TYPE_CHECKING:  # these exist for type checkers only
     from skerry.api.containers.v1.containers_pb2_grpc import ContainersServiceAsyncStub
     from skerry.api.containers.v1.execs_pb2_grpc import ExecsServiceAsyncStub
+    from skerry.api.containers.v1.volumes_pb2_grpc import VolumesServiceAsyncStub
     from skerry.api.images.v1.images_pb2_grpc import ImagesServiceAsyncStub
     from skerry.api.logs.v1.logs_pb2_grpc import LogsServiceAsyncStub
     from skerry.api.networks.v1.networks_pb2_grpc import NetworksServiceAsyncStub
@@ -35,6 +37,7 @@ class Peers:
     images: "ImagesServiceAsyncStub"
     containers: "ContainersServiceAsyncStub"
     execs: "ExecsServiceAsyncStub"
+    volumes: "VolumesServiceAsyncStub"
     networks: "NetworksServiceAsyncStub"
     logs: "LogsServiceAsyncStub"
     # Name of the node in lease holders.
@@ -129,6 +132,7 @@ async def connected(
             images=ImagesServiceStub(channels["images"]),
             containers=ContainersServiceStub(channels["containers"]),
             execs=ExecsServiceStub(channels["containers"]),
+            volumes=VolumesServiceStub(channels["containers"]),
             networks=NetworksServiceStub(channels["networks"]),
             logs=LogsServiceStub(channels["logs"]),
             node=node,

@@ -16,6 +16,7 @@ from skerry.gateway.routes import (
     save,
     system,
     transfer,
+    volumes,
     wait,
 )
 
@@ -35,4 +36,5 @@ ALL: list[Route] = [
     *images.ROUTES,
     *save.ROUTES,
     *networks.ROUTES,
+    *volumes.ROUTES,
 ]

@@ -1,4 +1,4 @@
-"""ping, version, info, df, and the nouns that this engine has none of: volumes, plugins, swarm."""
+"""ping, version, info, df, and the nouns that this engine has none of: plugins, swarm."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,9 @@ from skerry.gateway.call import COMMON_HEADERS, Call, Handler, Route, json
 from skerry.gateway.docker import system
 from skerry.gateway.docker.images import summary as image_summary
 from skerry.gateway.docker.ps import summary as container_summary
+from skerry.gateway.docker.volumes import volume
 from skerry.gateway.routes.listing import Names, containers, images, sandboxes
+from skerry.gateway.routes.volumes import every_volume
 from skerry.gateway.versions import CONSOLE_SIZE
 
 _PING_HEADERS = {**COMMON_HEADERS, "Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache", "Swarm": "inactive"}
@@ -51,8 +53,8 @@ async def _images(call: Call) -> images_pb2.InfoResponse | None:
 
 async def disk_usage(call: Call) -> web.StreamResponse:
     """GET /system/df."""
-    every, boxes, known, store = await asyncio.gather(
-        containers(call.peers, size=True), sandboxes(call.peers), images(call.peers), _images(call)
+    every, boxes, known, store, volumes = await asyncio.gather(
+        containers(call.peers, size=True), sandboxes(call.peers), images(call.peers), _images(call), every_volume(call.peers, size=True)
     )
     names = Names(known)
     uses: dict[str, int] = {}
@@ -62,22 +64,12 @@ async def disk_usage(call: Call) -> web.StreamResponse:
         "LayersSize": store.layers_size if store else 0,
         "Images": [image_summary(image, call.version, containers=uses.get(image.id, 0), shared_size=0) for image in known or []],
         "Containers": [container_summary(container, boxes.get(container.id), names, call.version) for container in every],
-        "Volumes": [],
+        "Volumes": [volume(value, usage=True) for value in volumes],
         "BuildCache": [],
     }
     if call.version < CONSOLE_SIZE:
         document["BuilderSize"] = 0
     return json(document)
-
-
-async def volumes(call: Call) -> web.StreamResponse:
-    """GET /volumes: volumes exist below containers only, for now."""
-    return json({"Volumes": [], "Warnings": None})
-
-
-async def volume(call: Call) -> web.StreamResponse:
-    """GET /volumes/{name}."""
-    raise NotFound(f"get {call.params['name']}: no such volume")
 
 
 async def plugins(call: Call) -> web.StreamResponse:
@@ -110,12 +102,6 @@ ROUTES: list[Route] = [
     ("GET", "/version", version),
     ("GET", "/info", info),
     ("GET", "/system/df", disk_usage),
-    ("GET", "/volumes", volumes),
-    ("GET", "/volumes/{name}", volume),
-    ("DELETE", "/volumes/{name}", volume),
-    ("POST", "/volumes/create", _not_yet("creating volumes")),
-    ("POST", "/volumes/prune", _not_yet("pruning volumes")),
-    ("PUT", "/volumes/{name}", _not_yet("updating cluster volumes")),
     ("POST", "/session", _not_yet("BuildKit's session")),
     ("GET", "/plugins/privileges", _not_yet("managed plugins")),
     *(("POST", f"/plugins/{what}", _not_yet("managed plugins")) for what in ("pull", "create")),
