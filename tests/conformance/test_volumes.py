@@ -148,7 +148,7 @@ def full(engine: Engine, name: str) -> Iterator[str]:
             ("full/sub", tarfile.DIRTYPE, 0o1777, 0, ""),
             ("full/f", tarfile.REGTYPE, 0o4711, 5, ""),
             ("full/l", tarfile.SYMTYPE, 0o777, 0, "/etc"),
-            ("full/sub/h", tarfile.LNKTYPE, 0, 0, "full/f"),
+            ("full/sub/h", tarfile.LNKTYPE, 0o4711, 5, "full/f"),
         ]:
             entry = tarfile.TarInfo(path)
             entry.type, entry.mode, entry.uid, entry.linkname = kind, mode, uid, link
