@@ -1,7 +1,6 @@
-"""ping, version, info, df, and the nouns that this engine has none of: plugins, swarm."""
+"""ping, version, info, and the nouns that this engine has none of: plugins, swarm."""
 
 import asyncio
-from typing import Any
 
 import grpc.aio
 from aiohttp import web
@@ -12,12 +11,6 @@ from skerry.core.errors import NotFound, NotSupported, SkerryError, Unavailable
 from skerry.core.rpc.channel import call_again
 from skerry.gateway.call import COMMON_HEADERS, Call, Handler, Route, json
 from skerry.gateway.docker import system
-from skerry.gateway.docker.images import summary as image_summary
-from skerry.gateway.docker.ps import summary as container_summary
-from skerry.gateway.docker.volumes import volume
-from skerry.gateway.routes.listing import Names, containers, images, sandboxes
-from skerry.gateway.routes.volumes import every_volume
-from skerry.gateway.versions import CONSOLE_SIZE
 
 _PING_HEADERS = {**COMMON_HEADERS, "Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache", "Swarm": "inactive"}
 
@@ -51,27 +44,6 @@ async def _images(call: Call) -> images_pb2.InfoResponse | None:
         return None
 
 
-async def disk_usage(call: Call) -> web.StreamResponse:
-    """GET /system/df."""
-    every, boxes, known, store, volumes = await asyncio.gather(
-        containers(call.peers, size=True), sandboxes(call.peers), images(call.peers), _images(call), every_volume(call.peers, size=True)
-    )
-    names = Names(known)
-    uses: dict[str, int] = {}
-    for container in every:
-        uses[container.image_id] = uses.get(container.image_id, 0) + 1
-    document: dict[str, Any] = {
-        "LayersSize": store.layers_size if store else 0,
-        "Images": [image_summary(image, call.version, containers=uses.get(image.id, 0), shared_size=0) for image in known or []],
-        "Containers": [container_summary(container, boxes.get(container.id), names, call.version) for container in every],
-        "Volumes": [volume(value, usage=True) for value in volumes],
-        "BuildCache": [],
-    }
-    if call.version < CONSOLE_SIZE:
-        document["BuilderSize"] = 0
-    return json(document)
-
-
 async def plugins(call: Call) -> web.StreamResponse:
     """GET /plugins."""
     return json([])
@@ -101,8 +73,6 @@ ROUTES: list[Route] = [
     ("HEAD", "/_ping", ping),
     ("GET", "/version", version),
     ("GET", "/info", info),
-    ("GET", "/system/df", disk_usage),
-    ("POST", "/session", _not_yet("BuildKit's session")),
     ("GET", "/plugins/privileges", _not_yet("managed plugins")),
     *(("POST", f"/plugins/{what}", _not_yet("managed plugins")) for what in ("pull", "create")),
     *(("POST", f"/plugins/{{name...}}/{what}", _not_yet("managed plugins")) for what in ("enable", "disable", "upgrade", "push", "set")),

@@ -870,23 +870,29 @@ class DiffRequest(_message.Message):
     container: str
     def __init__(self, container: _Optional[str] = ...) -> None: ...
 
-class DiffResponse(_message.Message):
+class Change(_message.Message):
     __slots__ = ("path", "kind")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
-        KIND_UNSPECIFIED: _ClassVar[DiffResponse.Kind]
-        KIND_MODIFIED: _ClassVar[DiffResponse.Kind]
-        KIND_ADDED: _ClassVar[DiffResponse.Kind]
-        KIND_DELETED: _ClassVar[DiffResponse.Kind]
-    KIND_UNSPECIFIED: DiffResponse.Kind
-    KIND_MODIFIED: DiffResponse.Kind
-    KIND_ADDED: DiffResponse.Kind
-    KIND_DELETED: DiffResponse.Kind
+        KIND_UNSPECIFIED: _ClassVar[Change.Kind]
+        KIND_MODIFIED: _ClassVar[Change.Kind]
+        KIND_ADDED: _ClassVar[Change.Kind]
+        KIND_DELETED: _ClassVar[Change.Kind]
+    KIND_UNSPECIFIED: Change.Kind
+    KIND_MODIFIED: Change.Kind
+    KIND_ADDED: Change.Kind
+    KIND_DELETED: Change.Kind
     PATH_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     path: bytes
-    kind: DiffResponse.Kind
-    def __init__(self, path: _Optional[bytes] = ..., kind: _Optional[_Union[DiffResponse.Kind, str]] = ...) -> None: ...
+    kind: Change.Kind
+    def __init__(self, path: _Optional[bytes] = ..., kind: _Optional[_Union[Change.Kind, str]] = ...) -> None: ...
+
+class DiffResponse(_message.Message):
+    __slots__ = ("changes",)
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    changes: _containers.RepeatedCompositeFieldContainer[Change]
+    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ...) -> None: ...
 
 class CommitLayerRequest(_message.Message):
     __slots__ = ("container", "image_store", "pause", "holder")
@@ -923,16 +929,20 @@ class RecordCommitResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ExportRequest(_message.Message):
-    __slots__ = ("container",)
+    __slots__ = ("container", "boot_id")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     container: str
-    def __init__(self, container: _Optional[str] = ...) -> None: ...
+    boot_id: str
+    def __init__(self, container: _Optional[str] = ..., boot_id: _Optional[str] = ...) -> None: ...
 
 class ExportResponse(_message.Message):
-    __slots__ = ("chunk",)
+    __slots__ = ("chunk", "path")
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
     chunk: bytes
-    def __init__(self, chunk: _Optional[bytes] = ...) -> None: ...
+    path: str
+    def __init__(self, chunk: _Optional[bytes] = ..., path: _Optional[str] = ...) -> None: ...
 
 class PathStat(_message.Message):
     __slots__ = ("name", "size", "mode", "mtime_ns", "link_target")
