@@ -172,7 +172,6 @@ ERRORS = [
     (["run", "--rm", "--restart", "always", "busybox"], "--restart and --rm"),
     (["run", "--network", "nope", "busybox"], "network nope not found"),
     (["create", "--network", "container:nope", "busybox"], "No such container: nope"),
-    (["create", "--volumes-from", "x", "busybox"], "volumes of other containers (--volumes-from) are not supported yet"),
     (["ps", "--filter", "foo=bar"], "invalid filter 'foo'"),
     (["stats", "--no-stream", "one"], "stats is not supported yet"),
     (["commit", "one"], "committing containers is not supported yet"),

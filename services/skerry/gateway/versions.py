@@ -48,8 +48,10 @@ NO_CONTAINER_CONFIG = Version(1, 45)
 NO_LEGACY_EVENT_FIELDS = Version(1, 52)
 # Image inspect's Config has only what the image says.
 SPARSE_IMAGE_CONFIG = Version(1, 50)
-# prune of anonymous volumes only, ConsoleSize in exec and create.
+# ConsoleSize in exec and create.
 CONSOLE_SIZE = Version(1, 42)
+# `volume prune` takes anonymous volumes only, unless all=true; below: all.
+PRUNE_ANONYMOUS_VOLUMES = Version(1, 42)
 # info has CDISpecDirs and Containerd, and no KernelMemory.
 INFO_WITHOUT_KERNEL_MEMORY = Version(1, 42)
 # Endpoint settings have GwPriority.
