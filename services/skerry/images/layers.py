@@ -6,6 +6,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
@@ -14,7 +15,8 @@ from isal import igzip, igzip_lib, isal_zlib
 
 from skerry.core.errors import Failed, InvalidArgument
 from skerry.images.archive.tars import BLOCK, begins
-from skerry.images.blobs import Blobs
+from skerry.images.blobs import Blobs, LayerWriter, TakesOver
+from skerry.images.ingest import Part
 
 CHUNK = 1 << 20
 _PEEK = 6
@@ -66,11 +68,11 @@ class Rewound(io.RawIOBase):
 
 
 class Watched(Rewound):
-    """Reads on behalf of a decompressor; counts, hands to `copy`, and hashes when asked for, what goes through."""
+    """Reads on behalf of a decompressor; counts, hands to `copies`, and hashes when asked for, what goes through."""
 
-    def __init__(self, source: Any, head: bytes, copy: Callable[[bytes], None] | None = None, *, hashed: bool = False) -> None:
+    def __init__(self, source: Any, head: bytes, *, hashed: bool = False) -> None:
         super().__init__(source, head)
-        self._copy = copy
+        self.copies: list[Callable[[bytes], None]] = []
         self._hash = hashlib.sha256() if hashed else None
         self.count = 0
         self.failure: BaseException | None = None
@@ -85,8 +87,8 @@ class Watched(Rewound):
         if self._hash is not None:
             self._hash.update(data)
         self.count += len(data)
-        if self._copy is not None:
-            self._copy(data)
+        for copy in self.copies:
+            copy(data)
         return data
 
     def digest(self) -> str:
@@ -137,18 +139,54 @@ def take(
     ratio: float = RATIO,
     expected_diff: str = "",
     expected: str = "",
+    part: Part | None = None,
 ) -> Stored:
     """Reads one layer to its end and stores it.
 
-    expected_diff is checked against the plain tar, expected against the bytes as they came. Raises Failed when they differ,
-    InvalidArgument when the stream is no such compression, does not begin as a tar does, is larger than limit bytes, or than
-    ratio times what came.
+    expected_diff is checked against the plain tar, expected against the bytes as they came. What comes is written to the part too, so
+    that it can be gone on with when the stream breaks; it is discarded at the end, and when its content is at fault. Raises Failed when
+    digests differ, InvalidArgument when the stream is no such compression, does not begin as a tar does, is larger than limit bytes, or
+    than ratio times what came.
     """
     head = peek(source)
     kind = compression(head)
-    with blobs.layer(kind, keep=keep_compressed, expected=expected if kind else "") as out:
-        # What comes plain is hashed once: its digest is the layer's.
-        through = Watched(source, head, out.came if kind else None, hashed=bool(kind))
+    # What comes plain is hashed once: its digest is the layer's.
+    through = Watched(source, head, hashed=bool(kind))
+    try:
+        stored = _take(through, kind, blobs, keep_compressed, (limit, ratio), expected_diff, expected, part)
+    except BaseException:
+        if part is not None and through.failure is None:
+            part.discard()
+        raise
+    if part is not None:
+        part.discard()
+    return stored
+
+
+def _writer(blobs: Blobs, through: Watched, kind: str, keep: bool, expected: str, part: Part | None) -> AbstractContextManager[LayerWriter]:
+    """Begins the layer in the blob store, and has what comes copied to where it is kept."""
+    if part is not None and isinstance(blobs, TakesOver):
+        through.copies = [part.write]
+        return blobs.taking_over(part, kind, keep=keep)
+    writer = blobs.layer(kind, keep=keep, expected=expected if kind else "")
+    through.copies = [] if part is None else [part.write]
+    return writer
+
+
+def _take(
+    through: Watched,
+    kind: str,
+    blobs: Blobs,
+    keep: bool,
+    limits: tuple[int, float],
+    expected_diff: str,
+    expected: str,
+    part: Part | None,
+) -> Stored:
+    limit, ratio = limits
+    with _writer(blobs, through, kind, keep, expected, part) as out:
+        if kind:
+            through.copies.append(out.came)
         size = 0
         try:
             reader = plain(through, kind)

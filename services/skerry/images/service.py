@@ -83,6 +83,8 @@ class ImagesService(IntakeCalls, ListCalls, SaveCalls, UsageCalls, CheckCalls, C
             if isinstance(step, list):
                 for entry in step:
                     yield pb.PullResponse(image=library.to_proto(entry))
+            elif isinstance(step, pb.Layer):
+                yield pb.PullResponse(layer=step)
             else:
                 yield pb.PullResponse(progress=step)
 

@@ -100,7 +100,7 @@ async def import_(call: Call) -> web.StreamResponse:
                     if item.WhichOneof("step") == "progress":
                         await output.send(progress(item.progress))
                     elif item.WhichOneof("step") == "image":
-                        await prepare(call, item.image)
+                        await prepare(call, item.image.layers, item.image.id)
                         await output.send({"status": item.image.id})
         except (SkerryError, grpc.aio.AioRpcError) as error:
             await output.fail(error)
@@ -138,7 +138,7 @@ async def load(call: Call) -> web.StreamResponse:
 async def _told(call: Call, output: Output, loaded: pb.Loaded, prepared: set[str]) -> None:
     chains = {layer.chain_id for layer in loaded.image.layers}
     if not chains <= prepared:
-        await prepare(call, loaded.image)
+        await prepare(call, loaded.image.layers, loaded.image.id)
         prepared |= chains
     for line in [f"Loaded image: {name}\n" for name in loaded.names] or [f"Loaded image ID: {loaded.image.id}\n"]:
         await output.send({"stream": line})

@@ -1,6 +1,7 @@
 """Docker's progress streams (JSON objects, CRLF), and what all that bring images share."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import grpc.aio
@@ -51,10 +52,10 @@ async def store_there(call: Call) -> None:
     await call_again(lambda: call.peers.images.Info(pb.InfoRequest()), what="the image store")
 
 
-async def prepare(call: Call, image: pb.Image) -> None:
+async def prepare(call: Call, layers: Sequence[pb.Layer], whose: str) -> None:
     """Lets the node make the layers mountable now, so that the first create does not wait for it. A failure is told at create."""
-    request = containers_pb2.PrepareLayersRequest(layers=image.layers, image_store=call.peers.image_store)
+    request = containers_pb2.PrepareLayersRequest(layers=layers, image_store=call.peers.image_store)
     try:
         await call_again(lambda: call.peers.containers.PrepareLayers(request), patience=1, what="the container service")
     except (SkerryError, grpc.aio.AioRpcError) as error:
-        _log.warning("layers not prepared", extra={"image": image.id, "error": str(error)})
+        _log.warning("layers not prepared", extra={"image": whose, "error": str(error)})

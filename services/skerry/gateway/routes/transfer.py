@@ -5,6 +5,7 @@ from aiohttp import web
 
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import InvalidArgument, NotSupported, SkerryError
+from skerry.core.lifecycle import Tasks
 from skerry.gateway.call import Call, Handler, Route, registry_auth
 from skerry.gateway.docker.images import join_reference, progress
 from skerry.gateway.routes.intake import import_
@@ -40,11 +41,16 @@ async def _pull(call: Call, name: str) -> web.StreamResponse:
     output = Output(call)
     stream = call.peers.images.Pull(request)
     try:
-        async for item in stream:
-            if item.WhichOneof("step") == "progress":
-                await output.send(progress(item.progress))
-            else:
-                await prepare(call, item.image)
+        async with Tasks() as early:
+            async for item in stream:
+                match item.WhichOneof("step"):
+                    case "progress":
+                        await output.send(progress(item.progress))
+                    case "layer":
+                        # Indexed while the others still come.
+                        _ = early.spawn(prepare(call, [item.layer], item.layer.diff_id), "prepare a layer")
+                    case "image":
+                        await prepare(call, item.image.layers, item.image.id)
     except (SkerryError, grpc.aio.AioRpcError) as error:
         await output.fail(error)
     finally:
