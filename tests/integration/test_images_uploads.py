@@ -142,19 +142,19 @@ async def test_a_client_of_another_machine_sends_chunks(images: Store, busybox: 
     assert list(answer.loaded.names) == ["a:1"]
 
 
+SMALL = packed({"a": b"some text " * 500})
 PACKS: dict[str, Callable[[bytes], bytes]] = {
     "plain": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zstd": zstandard.ZstdCompressor().compress,
 }  # fmt: skip
 
 
-async def test_archives_of_all_compressions_are_the_same_image(images: Store, busybox: bytes) -> None:
-    data = archive([busybox], ["a:1"])
+async def test_archives_of_all_compressions_are_the_same_image(images: Store) -> None:
+    data = archive([SMALL], ["a:1"])
     seen = {(await piped(images, pack(data)))[0].image.id for pack in PACKS.values()}
     assert len(seen) == 1
     for name, pack in PACKS.items():
         if name != "plain":
-            with pytest.raises(grpc.aio.AioRpcError):
-                await piped(images, pack(data)[:-20])
+            assert await refused(piped(images, pack(data)[:-20])), name
 
 
 def digest(data: bytes) -> str:
@@ -187,10 +187,10 @@ def layout(bodies: dict[str, bytes], pack: Callable[[bytes], bytes] = bytes, *, 
     return files
 
 
-async def test_oci_layouts_are_loaded_with_layers_of_any_compression(images: Store, busybox: bytes) -> None:
+async def test_oci_layouts_are_loaded_with_layers_of_any_compression(images: Store) -> None:
     for pack in PACKS.values():
-        [one] = await piped(images, packed(layout({"amd64": busybox}, pack)))
-        assert list(one.names) == ["oci:1"] and one.image.layers[0].size == len(busybox)
+        [one] = await piped(images, packed(layout({"amd64": SMALL}, pack)))
+        assert list(one.names) == ["oci:1"] and one.image.layers[0].size == len(SMALL)
 
 
 async def test_a_platform_chooses_among_the_images_of_an_archive(images: Store, busybox: bytes) -> None:
