@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal
 
-import aiohttp
 import msgspec
 
 from skerry.api.images.v1.images_pb2_grpc import add_ImagesServiceServicer_to_server
@@ -80,8 +79,6 @@ async def service(settings: Settings) -> AsyncIterator[str]:
     async with (
         open_stores(settings) as stores,
         open_transport(settings.certificates) as transport,
-        # Of imports from a URL. No cookies: what one server sets is nobody else's business.
-        aiohttp.ClientSession(trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as session,
         open_streams() as streams,
         open_remotes(settings.upload_idle) as remotes,
         Tasks() as tasks,

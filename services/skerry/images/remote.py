@@ -76,7 +76,7 @@ class Remotes:
 
 @asynccontextmanager
 async def open_remotes(idle: float) -> AsyncIterator[Remotes]:
-    """Owns the connections."""
+    """Owns the connections. No cookies: what one server sets is nobody else's business."""
     async with aiohttp.ClientSession(trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as session:
         yield Remotes(session, idle)
 
