@@ -13,6 +13,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from engines import dockerd_engine, skerry_engine
 from images.busybox import archive, layer
 from integration.images_registry import Store, store
 from integration.netns import namespace
@@ -96,7 +97,7 @@ async def test_names_choose_what_docker_chooses(images: Store, busybox: bytes) -
     other = (await images.load(archive([busybox, b"\0" * 1024], ["c:1"])))[0].image
 
     async def tags(*names: str) -> list[Any]:
-        return [item["RepoTags"] for item in json.loads(contents(await save(images, *names))["manifest.json"])]
+        return [item["RepoTags"] for item in json.loads(contents(await save(images, *names))["manifest.json"]) or ()]
 
     assert await tags("a") == [["a:1", "a:2"]]
     assert await tags("a:1", "c:1", "b:1", "a:1") == [["a:1", "b:1"], ["c:1"]]
@@ -155,6 +156,20 @@ async def test_file_pieces_stay_until_their_reader_ends_the_call(images: Store, 
             break
         await asyncio.sleep(0.05)
     assert images.files() == []
+
+
+def test_dockerd_loads_what_we_save(busybox: bytes, tmp_path: Path) -> None:
+    with skerry_engine() as engine:
+        engine.docker("load", "-q", stdin=archive([busybox, busybox + bytes(512)], ["a:1", "a:2"]))
+        engine.docker("save", "-o", str(tmp_path / "saved.tar"), "a")
+        identity, layers = engine.out("inspect", "-f", "{{.Id}}", "a:1"), engine.out("inspect", "-f", "{{.RootFS.Layers}}", "a:1")
+        history = engine.out("history", "--no-trunc", "--format", "{{.CreatedBy}}|{{.Comment}}", "a:1")
+    with dockerd_engine() as engine:
+        said = engine.out("load", "-q", "-i", str(tmp_path / "saved.tar")).splitlines()
+        assert sorted(said) == ["Loaded image: a:1", "Loaded image: a:2"]
+        assert engine.out("inspect", "-f", "{{.Id}}", "a:2") == identity
+        assert engine.out("inspect", "-f", "{{.RootFS.Layers}}", "a:1") == layers
+        assert engine.out("history", "--no-trunc", "--format", "{{.CreatedBy}}|{{.Comment}}", "a:1") == history
 
 
 async def test_skopeo_reads_both_forms_of_it(images: Store, busybox: bytes, tmp_path: Path) -> None:
