@@ -15,7 +15,7 @@ from skerry.images.blobs import Blobs
 from skerry.images.catalog import Entry
 from skerry.images.collector import Collector
 from skerry.images.layers import take
-from skerry.images.platforms import own_platform
+from skerry.images.platforms import own_platform, parse_platform
 from skerry.images.reference import parse
 from skerry.images.storing import Incoming, Storing
 from skerry.images.streams import Streams
@@ -76,7 +76,7 @@ class Intake:
             if reference.digest:
                 raise InvalidArgument("cannot import digest reference")
             name = library.full_name(reference)
-        wanted = manifest.parse_platform(header.platform, own_platform())
+        wanted = parse_platform(header.platform, own_platform())
         return ImportPlan(name, wanted, changes.applied({}, list(header.changes)), header.message or "Imported from -")
 
     async def import_(self, plan: ImportPlan, chunks: AsyncIterator[bytes]) -> Entry:

@@ -195,9 +195,19 @@ def _take(
         except FORMAT_ERRORS as error:
             if through.failure is not None:
                 raise through.failure from None
+            if expected:
+                # What came is not what was promised: that is the reason then.
+                through.rest()
+                _promised(through, expected)
             raise InvalidArgument(f"invalid {kind or 'tar'} data: {error}") from None
-        came = f"sha256:{through.hash.hexdigest()}"
-        if expected and came != expected:
-            raise Failed(f"filesystem layer verification failed for digest {expected}")
+        came = _promised(through, expected)
         diff_id, size, compressed = out.commit(expected_diff, came if kind else "")
         return Stored(diff_id, size, compressed, came)
+
+
+def _promised(through: Watched, expected: str) -> str:
+    """Returns the digest of all that came. Raises Failed when it is not the expected one."""
+    came = f"sha256:{through.hash.hexdigest()}"
+    if expected and came != expected:
+        raise Failed(f"filesystem layer verification failed for digest {expected}")
+    return came
