@@ -103,6 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
         start = int(wanted.removeprefix("bytes=").rstrip("-"))
         self.answer(data[start:], status=206, Content_Range=f"bytes {start}-{len(data) - 1}/{len(data)}")
 
+    def do_POST(self) -> None:
+        self.do_GET()
+
     def do_HEAD(self) -> None:
         self.do_GET()
 

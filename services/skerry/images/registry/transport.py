@@ -117,7 +117,7 @@ async def retried(once: Callable[[], Awaitable[T]], told: Callable[[float], None
 
 async def overloaded(response: aiohttp.ClientResponse) -> Again | None:
     """Returns what to raise when the server wants to be asked later; None: what it says is its answer."""
-    if response.status != 429 and response.status < 500:
+    if response.status != 429 and (response.status < 500 or response.status == 501):
         return None
     wanted = retry_after(response.headers.get("Retry-After", ""), time.time())
     if response.status == 429 and wanted > _LONGEST_PAUSE:
