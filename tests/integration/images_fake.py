@@ -34,6 +34,7 @@ class FakeRegistry:
         # Whether Range is honoured.
         self.ranges = True
         self.address = ""
+        self.handler: type[BaseHTTPRequestHandler] = BaseHTTPRequestHandler
 
     def add(self, tag: str, layers: list[bytes], *, compress: Callable[[bytes], bytes] = bytes, architecture: str = "amd64") -> str:
         """Adds an image; returns the digest of its manifest."""
@@ -66,6 +67,11 @@ class FakeRegistry:
     def _blob(self, data: bytes) -> dict[str, Any]:
         self.blobs[digest_of(data)] = data
         return {"digest": digest_of(data), "size": len(data)}
+
+    def extend(self, answer: Callable[[Any], None], *methods: str) -> None:
+        """Has requests of these methods answered by answer, which gets the handler."""
+        for method in methods:
+            setattr(self.handler, f"do_{method}", lambda handler: answer(handler))  # noqa: PLW0108 - a function becomes a method
 
     def asked_for(self, part: str) -> int:
         """How many requests had part in their path."""
@@ -134,7 +140,7 @@ class _Server(ThreadingHTTPServer):
 def fake_registry(inside: Namespace, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[FakeRegistry]:
     """Runs one while the body runs, at an address of the namespace, by https when tls is given."""
     registry = FakeRegistry()
-    handler = type("Handler", (_Handler,), {"registry": registry})
+    handler = registry.handler = type("Handler", (_Handler,), {"registry": registry})
     with inside.entered():
         server = _Server((host, 0), handler)
         if tls is not None:

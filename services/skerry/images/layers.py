@@ -57,6 +57,10 @@ class Rewound(io.RawIOBase):
         more: bytes = self._source.read(size) or b""
         return more
 
+    def read(self, size: int = -1) -> bytes:
+        """Reads up to size bytes, without the copies that the base class makes."""
+        return self.pull(size) if size >= 0 else self.readall()
+
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # narrower than the stubs' Buffer
         data = self.pull(len(buffer))
         memoryview(buffer)[: len(data)] = data
@@ -64,12 +68,12 @@ class Rewound(io.RawIOBase):
 
 
 class Watched(Rewound):
-    """Reads on behalf of a decompressor; hashes, and hands to `copies`, what goes through."""
+    """Reads on behalf of a decompressor; counts, hands to `copies`, and hashes when asked for, what goes through."""
 
-    def __init__(self, source: Any, head: bytes) -> None:
+    def __init__(self, source: Any, head: bytes, *, hashed: bool = False) -> None:
         super().__init__(source, head)
         self.copies: list[Callable[[bytes], None]] = []
-        self.hash = hashlib.sha256()
+        self._hash = hashlib.sha256() if hashed else None
         self.count = 0
         self.failure: BaseException | None = None
 
@@ -80,11 +84,16 @@ class Watched(Rewound):
             # Told apart from an error of the format: the transport's own words go to the user.
             self.failure = error
             raise
-        self.hash.update(data)
+        if self._hash is not None:
+            self._hash.update(data)
         self.count += len(data)
         for copy in self.copies:
             copy(data)
         return data
+
+    def digest(self) -> str:
+        """Returns the digest of what went through; empty when it was not asked for."""
+        return f"sha256:{self._hash.hexdigest()}" if self._hash is not None else ""
 
     def rest(self) -> None:
         """Reads what a decompressor left behind its own end, so that the digest covers all."""
@@ -141,7 +150,8 @@ def take(
     """
     head = peek(source)
     kind = compression(head)
-    through = Watched(source, head)
+    # What comes plain is hashed once: its digest is the layer's.
+    through = Watched(source, head, hashed=bool(kind))
     try:
         stored = _take(through, kind, blobs, keep_compressed, (limit, ratio), expected_diff, expected, part)
     except BaseException:
@@ -201,13 +211,13 @@ def _take(
                 _promised(through, expected)
             raise InvalidArgument(f"invalid {kind or 'tar'} data: {error}") from None
         came = _promised(through, expected)
-        diff_id, size, compressed = out.commit(expected_diff, came if kind else "")
-        return Stored(diff_id, size, compressed, came)
+        diff_id, size, compressed = out.commit(expected_diff or ("" if kind else expected), came)
+        return Stored(diff_id, size, compressed, came or diff_id)
 
 
 def _promised(through: Watched, expected: str) -> str:
-    """Returns the digest of all that came. Raises Failed when it is not the expected one."""
-    came = f"sha256:{through.hash.hexdigest()}"
-    if expected and came != expected:
+    """Returns the digest of all that came ("": not hashed, the layer's own is the same). Raises Failed when it is not the expected one."""
+    came = through.digest()
+    if came and expected and came != expected:
         raise Failed(f"filesystem layer verification failed for digest {expected}")
     return came

@@ -38,6 +38,8 @@ _WORKER_TIMEOUT = 1800.0
 _IDLE_MOUNTS = 64
 _CLONE_FS = 0x200
 _EMPTY = "empty"
+# An overlay of lower directories alone wants two of them, also for an image without layers.
+_NOTHING = "nothing"
 
 
 class LayerInfo(msgspec.Struct, frozen=True):
@@ -132,18 +134,32 @@ class Layers:
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
 
     async def index(self, fresh: str, *, few: bool) -> Summary:
-        """Makes the tar in a fresh directory mountable. few: it has so few entries that no process is worth it. Raises Failed."""
+        """Makes the tar in a fresh directory mountable. few: it has so few entries that no process is worth it.
+
+        Raises InvalidArgument, Failed.
+        """
         async with self._slots:
-            return await self._parse("of a container", fresh, 0 if few else os.stat(f"{fresh}/tar").st_size)
+            return await self._parse("of a container", fresh, 0 if few else os.stat(f"{fresh}/tar").st_size, sync=not few)
 
     async def keep(self, fresh: str, layer: images_pb2.Layer, summary: Summary) -> None:
-        """Makes what lies in a fresh directory, tar and index, the node's copy of layer; nothing when it has one."""
+        """Makes what lies in a fresh directory, tar and index, the node's copy of layer; nothing when it has one.
+
+        It is mountable at once; `confirm` makes it last over a crash of the host. Until then a restarted service makes its index anew.
+        """
         name = _hex(layer.diff_id)
         async with self._lock(name):
             if name not in self._infos:
-                info = LayerInfo(layer.diff_id, self.form, layer.size, summary.entries, summary.bytes)
-                await asyncio.to_thread(self._publish, name, fresh, info)
-                self._infos[name] = info
+                if self.form == DIRECTORIES:
+                    os.unlink(f"{fresh}/tar")
+                await asyncio.to_thread(self._place, name, fresh)
+                self._infos[name] = LayerInfo(layer.diff_id, self.form, layer.size, summary.entries, summary.bytes)
+
+    async def confirm(self, layer: images_pb2.Layer) -> None:
+        """Makes a layer that was kept durable. Idempotent."""
+        name = _hex(layer.diff_id)
+        async with self._lock(name):
+            if (info := self._infos.get(name)) is not None:
+                await asyncio.to_thread(self._confirm, name, info)
 
     def graph_driver(self, directory: str, layers: Sequence[images_pb2.Layer]) -> dict[str, str]:
         """Returns what Docker's overlay2 shows in inspect."""
@@ -153,7 +169,7 @@ class Layers:
 
     async def sizes(self, directory: str, layers: Sequence[images_pb2.Layer]) -> tuple[int, int]:
         """Returns bytes written by the container, and those plus its image's, as `ps -s` shows them."""
-        written = await asyncio.to_thread(_tree_size, f"{directory}/upper")
+        written = await asyncio.to_thread(tree_size, f"{directory}/upper")
         infos = [self._infos.get(_hex(layer.diff_id)) for layer in layers]
         return written, written + sum(info.bytes if info else layer.size for info, layer in zip(infos, layers, strict=True))
 
@@ -205,14 +221,14 @@ class Layers:
         finally:
             await asyncio.to_thread(shutil.rmtree, fresh, ignore_errors=True)
 
-    async def _parse(self, diff_id: str, fresh: str, size: int) -> Summary:
+    async def _parse(self, diff_id: str, fresh: str, size: int, *, sync: bool = True) -> Summary:
         target = f"{fresh}/index.erofs" if self.form == EROFS else f"{fresh}/diff"
         if self.form == DIRECTORIES:
             os.mkdir(target, 0o755)
         lament = f"failed to register layer {diff_id}"
         if size <= _THREAD_LIMIT:
             try:
-                return await asyncio.to_thread(worker.prepare, self.form, f"{fresh}/tar", target, self._limits)
+                return await asyncio.to_thread(worker.prepare, self.form, f"{fresh}/tar", target, self._limits, sync=sync)
             except InvalidArgument as error:
                 raise InvalidArgument(f"{lament}: {error}") from None
             except OSError as error:
@@ -230,10 +246,23 @@ class Layers:
         if info.form == DIRECTORIES:
             os.unlink(f"{fresh}/tar")
         write_atomic(f"{fresh}/layer.json", msgspec.json.encode(info))
+        self._place(name, fresh)
+        sync_directory(self._root)
+
+    def _place(self, name: str, fresh: str) -> None:
         place = f"{self._root}/{name}"
         if os.path.exists(place):
             os.rename(place, f"{self._root}/.old-{name}-{new_id()[:8]}")
         os.rename(fresh, place)
+
+    def _confirm(self, name: str, info: LayerInfo) -> None:
+        place = f"{self._root}/{name}"
+        if os.path.exists(f"{place}/layer.json"):
+            return
+        if info.form == EROFS:
+            with open(f"{place}/index.erofs", "rb") as file:
+                os.fdatasync(file.fileno())
+        write_atomic(f"{place}/layer.json", msgspec.json.encode(info))
         sync_directory(self._root)
 
     # -- on the mounting thread, whose current directory is RUN/layers
@@ -268,7 +297,7 @@ class Layers:
                 self._users.setdefault(name, set()).add(target)
                 self._idle.pop(name, None)
             os.mkdir(target, 0o700)
-            mounts.mount_lowers([*(_short(name) for name in stack), _EMPTY], target)
+            mounts.mount_lowers([*([_short(name) for name in stack] or [_NOTHING]), _EMPTY], target)
         except OSError as error:
             self._unmount_below(target)
             raise Failed(f"error creating overlay mount to {target}: {error.strerror}") from error
@@ -357,7 +386,8 @@ class Layers:
         self._unmount_layer(name)
         del self._infos[name]
         # layer.json first: what remains of a crash here is no layer.
-        os.unlink(f"{self._root}/{name}/layer.json")
+        if os.path.exists(f"{self._root}/{name}/layer.json"):
+            os.unlink(f"{self._root}/{name}/layer.json")
         shutil.rmtree(f"{self._root}/{name}", ignore_errors=True)
         return True
 
@@ -415,7 +445,8 @@ async def open_layers(root: str, run: str, *, form: str = "", tls: Tls | None = 
         raise InvalidArgument(f"bad layer form {form!r}: known are {EROFS}, {DIRECTORIES}")
     store, points = os.path.join(root, "layers"), os.path.join(run, "layers")
     os.makedirs(store, mode=0o700, exist_ok=True)
-    os.makedirs(os.path.join(points, _EMPTY), mode=0o700, exist_ok=True)
+    for name in (_EMPTY, _NOTHING):
+        os.makedirs(os.path.join(points, name), mode=0o700, exist_ok=True)
 
     def enter() -> None:
         # A current directory of its own keeps lower directories' names short: all options of mount(2) must fit in one page.
@@ -457,7 +488,7 @@ def _sweep(root: str) -> None:
             shutil.rmtree(f"{root}/{name}", ignore_errors=True)
 
 
-def _tree_size(directory: str) -> int:
+def tree_size(directory: str) -> int:
     """Sums the sizes of all files, each inode once."""
     total = 0
     seen: set[int] = set()

@@ -4,11 +4,13 @@ from skerry.gateway.call import Route
 from skerry.gateway.routes import (
     archive,
     attach,
+    build,
     commit,
     containers,
     events,
     execs,
     images,
+    intake,
     listing,
     logs,
     networks,
@@ -16,11 +18,13 @@ from skerry.gateway.routes import (
     save,
     system,
     transfer,
+    usage,
     wait,
 )
 
 ALL: list[Route] = [
     *system.ROUTES,
+    *usage.ROUTES,
     *events.ROUTES,
     *listing.ROUTES,
     *containers.ROUTES,
@@ -30,9 +34,11 @@ ALL: list[Route] = [
     *wait.ROUTES,
     *logs.ROUTES,
     *execs.ROUTES,
+    *build.ROUTES,
     *transfer.ROUTES,
     *registries.ROUTES,
     *images.ROUTES,
+    *intake.ROUTES,
     *save.ROUTES,
     *networks.ROUTES,
 ]

@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from typing import BinaryIO
 
+from skerry.core import linux
 from skerry.core.errors import Failed, InvalidArgument, NotFound
 from skerry.core.files import sync_directory
 from skerry.images.blobs import Arrived, Link, Listed
 
 _ALGORITHM = "sha256:"
+_WRITEBACK = 16 << 20
 _PIECE = 1 << 20
 
 
@@ -24,6 +26,7 @@ class _Writer:
         self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - closed by writer()
         self._hash = hashlib.sha256()
         self._size = 0
+        self._begun = 0
 
     def write(self, data: bytes | memoryview) -> None:
         self._hash.update(data)
@@ -32,6 +35,10 @@ class _Writer:
         try:
             while view:
                 view = view[self._file.write(view) :]
+            if self._size - self._begun >= _WRITEBACK:
+                # While more comes the disk works: the sync at the end finds little left to do.
+                linux.start_writeback(self._file.fileno(), self._begun, self._size - self._begun)
+                self._begun = self._size
         except OSError as error:
             # Said here, where it is known that not the client's stream is at fault.
             raise Failed(f"write {self.path}: {(error.strerror or str(error)).lower()}") from None

@@ -30,7 +30,7 @@ class Logins:
     async def login(self, auth: pb.RegistryAuth) -> str:
         """Returns the refresh token that the registry gave, mostly none. Raises InvalidArgument, Unauthorized, Failed, Unavailable."""
         last: SkerryError = Failed("no registry to log in to")
-        for endpoint in await self._registries.endpoints(_domain(auth.server_address)):
+        for endpoint in await self._registries.endpoints(domain_of(auth.server_address)):
             try:
                 return await self._try(endpoint, auth)
             except TRANSIENT as error:
@@ -96,7 +96,7 @@ def _accepted(url: str, response: aiohttp.ClientResponse) -> str:
     return ""
 
 
-def _domain(address: str) -> str:
+def domain_of(address: str) -> str:
     """Returns the registry that a server address means. Raises InvalidArgument."""
     if not address:
         return DEFAULT_DOMAIN
