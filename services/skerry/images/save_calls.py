@@ -14,7 +14,8 @@ from skerry.images.archive.save import Blob, Chosen, pieces, size_of
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog, Entry
 from skerry.images.collector import Collector
-from skerry.images.manifest import Platform, parse_platform
+from skerry.images.manifest import Platform
+from skerry.images.platforms import parse_platform
 from skerry.images.reference import could_be_id, parse
 
 _CHUNK = 1 << 20

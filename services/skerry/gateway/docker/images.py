@@ -158,7 +158,7 @@ def progress(step: pb.Progress) -> dict[str, Any]:
         if step.total:
             detail["total"] = step.total
         document |= {"progressDetail": detail, "progress": _bar(step.current, step.total)}
-    elif step.id:
+    elif step.id and not step.status.startswith("Pulling from "):
         document["progressDetail"] = {}
     if step.id:
         document["id"] = step.id

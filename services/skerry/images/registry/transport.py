@@ -19,6 +19,7 @@ from skerry.core.errors import Failed
 from skerry.images.registry import proxies
 from skerry.images.registry.certificates import Certificates
 from skerry.images.registry.endpoints import Endpoint
+from skerry.images.registry.words import words_of
 
 T = TypeVar("T")
 # A request's body, or what makes it: it may have to be sent a second time.
@@ -114,14 +115,17 @@ async def retried(once: Callable[[], Awaitable[T]], told: Callable[[float], None
     raise AssertionError("the loop returns or raises")
 
 
-def overloaded(response: aiohttp.ClientResponse) -> Again | None:
+async def overloaded(response: aiohttp.ClientResponse) -> Again | None:
     """Returns what to raise when the server wants to be asked later; None: what it says is its answer."""
-    if response.status != 429 and response.status < 500:
+    if response.status != 429 and (response.status < 500 or response.status == 501):
         return None
     wanted = retry_after(response.headers.get("Retry-After", ""), time.time())
     if response.status == 429 and wanted > _LONGEST_PAUSE:
         return None
-    return Again(f"received unexpected HTTP status: {response.status} {response.reason}", min(wanted, _LONGEST_PAUSE))
+    text = f"received unexpected HTTP status: {response.status} {response.reason}"
+    if response.status == 429:
+        text = await words_of(response, text)
+    return Again(text, min(wanted, _LONGEST_PAUSE))
 
 
 def retry_after(value: str, now: float) -> float:
