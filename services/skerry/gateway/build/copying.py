@@ -106,11 +106,13 @@ class Copying:
 
     async def _tree(self, stack: AsyncExitStack, container_id: str, members: list[str]) -> Tree:
         """Fetches paths and patterns of a container. Raises Failed in Docker's words for one that is not there."""
+        spooled = await self._archive_of(stack, container_id, members)
+        return await asyncio.to_thread(Tree.read, spooled.file, spooled.size, self._builds.limits, type_bits=True)
+
+    async def _archive_of(self, stack: AsyncExitStack, container_id: str, members: list[str]) -> Spooled:
         while True:
             try:
-                pieces = self._containers.read(container_id, members)
-                spooled: Spooled = await stack.enter_async_context(received(pieces, self._builds.place))
-                break
+                return await stack.enter_async_context(received(self._containers.read(container_id, members), self._builds.place))
             except NotFound as error:
                 match = _MISSING.match(str(error))
                 missing = match[1].lstrip("/") if match else ""
@@ -121,7 +123,6 @@ class Copying:
                 if not left:
                     raise Failed("no source files were specified") from None
                 members = left
-        return await asyncio.to_thread(Tree.read, spooled.file, spooled.size, self._builds.limits, type_bits=True)
 
     async def _write(self, state: State, step: Copy, sources: list[Source], config: Config, *, keep_owner: bool) -> None:
         container_id = await self._containers.create(state.image, config, told=False, bare=True)
