@@ -1,22 +1,24 @@
-"""What every catalog owes; SQLite is the first."""
+"""What every catalog owes: SQLite, MongoDB."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from skerry.api.events.v1 import events_pb2
 from skerry.core.errors import InvalidArgument, NotFound
 from skerry.images.catalog import Catalog, Entry, ImageRecord, LayerRecord, Names
+from skerry.images.catalog.mongo import open_mongo_catalog
 from skerry.images.catalog.sqlite import open_catalog
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "a" * 63 + "b"
 SAID = events_pb2.Event(type="image", action="test")
 
 
-@pytest.fixture(params=["sqlite"])
-async def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Catalog]:
-    async with open_catalog(str(tmp_path / "db")) as one:
+@pytest.fixture(params=["sqlite", "mongo"])
+async def catalog(request: pytest.FixtureRequest, tmp_path: Path, mongo_database: Callable[[], str]) -> AsyncIterator[Catalog]:
+    async with open_catalog(str(tmp_path / "db")) if request.param == "sqlite" else open_mongo_catalog(mongo_database()) as one:
         yield one
 
 
@@ -117,3 +119,49 @@ async def test_a_removal_decided_from_an_older_state_does_nothing(catalog: Catal
     now = await catalog.get(A)
     assert not await catalog.remove(seen, ("d/x:1",), delete=True, events=[SAID])
     assert await catalog.get(A) == now
+
+
+async def test_a_layer_is_kept_for_its_holder_until_an_image_has_it(catalog: Catalog) -> None:
+    kept = LayerRecord("sha256:" + "5" * 64, 7, "sha256:" + "6" * 64)
+    await catalog.keep(kept, "node/1")
+    await catalog.keep(kept, "node/1")
+    await catalog.keep(kept, "node/2")
+    assert await catalog.layer(kept.diff_id) == kept
+    assert await catalog.leases("node/", "") == [("", "node/1"), ("", "node/2")]
+    assert await catalog.blobs_in_use() == {kept.diff_id, kept.compressed}
+    await catalog.add(ImageRecord(A, b"{}", (kept,), 1), [], [], [], [], holder="node/1")
+    await catalog.release("node/2")
+    assert await catalog.leases("", A) == [(A, "node/1")]
+    await catalog.release("node/1")
+    assert await catalog.layer(kept.diff_id) == kept
+    await catalog.remove(await catalog.get(A), (), delete=True, events=[])
+    assert await catalog.blobs_in_use() == set()
+    with pytest.raises(NotFound):
+        await catalog.layer(kept.diff_id)
+
+
+async def test_children_are_the_images_made_of_a_parent_newest_first(catalog: Catalog) -> None:
+    other = "sha256:" + "c" * 64
+    await catalog.add(image(A), [], [], [], [])
+    for number, child in ((5, B), (7, other)):
+        await catalog.add(msgspec.structs.replace(image(child, number), parent=A), [], [], [], [])
+    assert [one.id for one in await catalog.children(A)] == [other, B]
+    assert [one.id for one in await catalog.children("")] == [A]
+    assert await catalog.children(B) == []
+    assert await catalog.remove(await catalog.get(other), (), delete=True, events=[])
+    assert [one.id for one in await catalog.children(A)] == [B]
+
+
+async def test_children_are_found_newest_first_and_go_with_themselves(catalog: Catalog) -> None:
+    made = [
+        ImageRecord(f"sha256:{number:064x}", b"{}", (), created_ns=number, parent=parent)
+        for number, parent in ((1, ""), (2, A), (3, A), (4, f"sha256:{2:064x}"))
+    ]
+    for record in made:
+        await catalog.add(record, [], [], [], [])
+    assert await catalog.children(A) == [made[2], made[1]]
+    assert await catalog.children("") == [made[0]]
+    assert await catalog.children(made[1].id) == [made[3]] and await catalog.children(B) == []
+    entry = await catalog.get(made[2].id)
+    assert await catalog.remove(entry, (), delete=True, events=[])
+    assert await catalog.children(A) == [made[1]]
