@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import sqlite3
 import subprocess
 import tarfile
 import tempfile
@@ -31,6 +32,13 @@ def engine() -> Iterator[Engine]:
         yield one
 
 
+@pytest.fixture(autouse=True)
+def _no_containers_left(engine: Engine) -> Iterator[None]:
+    yield
+    for one in engine.request("GET", "/containers/json?all=1")[1]:
+        engine.request("DELETE", f"/containers/{one['Id']}?force=1")
+
+
 def _context(dockerfile: str, **files: bytes) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
@@ -48,8 +56,6 @@ def _post(engine: Engine, body: bytes, query: str = "") -> tuple[int, str]:
 
 def _leases(engine: Engine) -> list[str]:
     """Returns holders of leases and of layers, as the store's file has them."""
-    import sqlite3
-
     database = sqlite3.connect(f"file:{engine.folder}/root/images/catalog.db?mode=ro", uri=True)
     try:
         return [row[0] for table in ("lease", "kept") for row in database.execute(f"SELECT holder FROM {table}")]
