@@ -292,6 +292,7 @@ COPY --from=busybox /etc/passwd /passwd
         ("COPY --from=4 /a /b", "invalid from flag value 4: index out of bounds"),
         ("COPY --from=3 /a /b", "invalid from flag value 3: refers to current build stage"),
         ("COPY --from=make /none /b", "COPY failed: stat none: file does not exist"),
+        ("COPY --from=make /non* /b", "COPY failed: no source files were specified"),
     ):
         assert text in _build(engine, context, dockerfile + line, check=False)
     assert "make stage name already used" in _build(engine, context, "FROM busybox AS make\nFROM busybox AS MAKE\n", check=False)

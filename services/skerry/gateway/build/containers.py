@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -33,6 +34,7 @@ _NO_OWNER = re.compile(r"unable to find (user|group) (.*): no matching entries i
 _DIRECTORY, _SYMLINK = 1 << 31, 1 << 27
 _AGAIN_SECONDS = 0.2
 _PATIENCE = 60
+_STORE_PATIENCE = 15
 
 
 class Containers:
@@ -162,8 +164,16 @@ class Containers:
     async def layer(self, container_id: str, holder: str) -> images_pb2.Layer | None:
         """Returns the layer of what was changed in it, now in the image store; None: nothing was."""
         request = pb.CommitLayerRequest(container=container_id, image_store=self._peers.image_store, holder=holder)
-        answer = await call_again(lambda: self._peers.containers.CommitLayer(request), what=_WHAT)
-        return answer.layer if answer.HasField("layer") else None
+        deadline = time.monotonic() + _STORE_PATIENCE
+        while True:
+            try:
+                answer = await call_again(lambda: self._peers.containers.CommitLayer(request), what=_WHAT)
+                return answer.layer if answer.HasField("layer") else None
+            except Unavailable:
+                # The store went away from under the node: what a command of an hour has written is worth some waiting.
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def read(self, container_id: str, members: list[str]) -> AsyncIterator[bytes]:
         """Yields the tar of the paths and patterns below the root."""
