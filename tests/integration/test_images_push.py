@@ -208,6 +208,21 @@ async def test_layers_are_compressed_once_and_remembered_over_a_restart(shared: 
         assert images.files() == []
 
 
+async def test_a_lost_compressed_layer_is_made_again(images: Store, shared: Registry, tmp_path: Path) -> None:
+    layer = tar_of(x=os.urandom(1000) * 50)
+    name, copy = f"{REGISTRY}/lost:1", "127.0.0.1:5004/lost:1"
+    await images.load(archive([layer], [name, copy]))
+    _, (pushed,) = await push(images, name)
+    compressed = json.loads(raw(shared, "lost", "1"))["layers"][0]["digest"]
+    (images.root / "images/blobs/sha256" / compressed[7:]).unlink()
+    findings = [step.finding.text async for step in images.stub.Check(pb.CheckRequest()) if step.HasField("finding")]
+    assert findings == []
+    with docker_registry(shared.inside, tmp_path, 5004):
+        texts, (again,) = await push(images, copy)
+    assert f"{digest_of(layer)[7:19]}: Pushed" in texts
+    assert again.digest == pushed.digest
+
+
 async def test_compressed_layers_do_not_stay_when_they_are_not_wanted(shared: Registry, tmp_path: Path) -> None:
     name = f"{REGISTRY}/never:1"
     async with store(shared.inside, tmp_path, keep_compressed="never") as images:
