@@ -66,7 +66,7 @@ class Intake:
     async def load(self, upload: Upload, platform: str, tell: Tell) -> list[Load]:
         """Stores the images of an archive. Raises InvalidArgument."""
         limits = self._limits
-        wanted = manifest.parse_platform(platform, own_platform()) if platform else None
+        wanted = parse_platform(platform, own_platform()) if platform else None
         loop = asyncio.get_running_loop()
 
         def show(name: str, current: int, total: int) -> None:
