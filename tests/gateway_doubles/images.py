@@ -40,13 +40,15 @@ class Images(ImagesServiceServicer):
     def __init__(self) -> None:
         self.known: list[pb.Image] = [image("busybox:latest")]
         # Names that a registry has.
-        self.remote = {"remote:latest", "broken:latest", "host:5000/team/app:1"}
+        self.remote = {"remote:latest", "broken:latest", "host:5000/team/app:1", "layered:latest"}
         self.leases: dict[str, str] = {}
         self.events = Events()
         self.received = 0
         # What Save stands for a layer with; empty: this store's files cannot be opened, bytes are sent.
         self.saved_file = ""
         self.save_breaks = False
+        # Set: the rest of an image whose first layer was told may come.
+        self.resume = asyncio.Event()
         self.imported: pb.ImportHeader | None = None
 
     def find(self, name: str) -> pb.Image:
@@ -87,6 +89,9 @@ class Images(ImagesServiceServicer):
         yield pb.PullResponse(progress=pb.Progress(id="111111111111", status="Downloading", current=500, total=1000))
         if name.startswith("broken"):
             raise Failed("unexpected EOF")
+        if name.startswith("layered"):
+            yield pb.PullResponse(layer=pb.Layer(diff_id="sha256:" + "1" * 64))
+            await asyncio.wait_for(self.resume.wait(), 10)
         yield pb.PullResponse(progress=pb.Progress(id="111111111111", status="Pull complete"))
         yield pb.PullResponse(progress=pb.Progress(status=f"Status: Downloaded newer image for {name}"))
         value = image(name)

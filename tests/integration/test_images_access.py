@@ -198,6 +198,19 @@ async def test_schema_1_is_refused_in_dockers_words(images: Store, fake: FakeReg
     assert f"Suggest the author of {fake.address}/x:1 to upgrade the image" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [("application/vnd.docker.plugin.v1+json", "plugin"), ("application/vnd.cncf.helm.config.v1+json", "unknown")],
+)
+async def test_what_is_no_image_is_refused_in_dockers_words(images: Store, fake: FakeRegistry, kind: str, what: str) -> None:
+    fake.add("1", [tar_of(x=b"x")])
+    document = json.loads(fake.manifests["1"][0])
+    document["config"]["mediaType"] = kind
+    fake.document("1", json.dumps(document).encode(), MANIFEST)
+    error = await refused(images, f"{fake.address}/x:1")
+    assert repr(error) == repr(InvalidArgument(f'Encountered remote "{kind}"({what}) when fetching'))
+
+
 @contextlib.contextmanager
 def tls_registry(inside: Namespace, tmp_path: Path, *, ask: bool = False) -> Iterator[tuple[FakeRegistry, Any]]:
     """A registry by https at ADDRESS with a certificate of its own authority; ask: it wants one of its clients too."""

@@ -27,6 +27,18 @@ _SCHEMA1 = (
     "author of {} to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2. More information at "
     "https://docs.docker.com/go/deprecated-image-specs/"
 )
+_PLUGIN = "application/vnd.docker.plugin.v1+json"
+# Configurations of images. The generic ones were written by old registries and tools.
+_IMAGES = frozenset(
+    {
+        manifest.DOCKER_CONFIG,
+        "application/vnd.oci.image.config.v1+json",
+        "application/octet-stream",
+        "application/json",
+        "text/html",
+        "",
+    }
+)
 TellPulled = Callable[[pb.Progress | pb.Layer], None]
 
 
@@ -135,6 +147,8 @@ class Pulls:
             document = manifest.decode(data, media_type)
         except manifest.Schema1:
             raise InvalidArgument(_SCHEMA1.format(reference.familiar)) from None
+        if isinstance(document, manifest.Manifest):
+            _admit(document)
         tell(pb.Progress(id=shown, status=f"Pulling from {reference.path}"))
         if isinstance(document, manifest.Index):
             chosen = choose(document, wanted)
@@ -143,6 +157,7 @@ class Pulls:
             document = manifest.decode(inner, inner_type or chosen.media_type)
             if isinstance(document, manifest.Index):
                 raise InvalidArgument("manifest list within a manifest list")
+            _admit(document)
         return _Manifests(digest, document, documents)
 
     async def _present(self, image_id: str) -> Entry | None:
@@ -183,6 +198,13 @@ class Pulls:
         # The node can index it while the others still come.
         tell(pb.Layer(diff_id=diff_id, chain_id=chain_id, size=stored.size))
         return stored
+
+
+def _admit(image: manifest.Manifest) -> None:
+    """Raises InvalidArgument in Docker's words for what is no image: a plugin, a chart, a signature."""
+    kind = image.config.media_type
+    if kind not in _IMAGES:
+        raise InvalidArgument(f'Encountered remote "{kind[:200]}"({"plugin" if kind == _PLUGIN else "unknown"}) when fetching')
 
 
 async def _config(repository: Repository, digest: str) -> bytes:

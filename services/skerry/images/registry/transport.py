@@ -29,7 +29,7 @@ TRIES = 5
 _REDIRECTS = 10
 # What a server that is overloaded may make us wait. One that wants more has a limit that no pause helps against.
 _LONGEST_PAUSE = 60.0
-TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
+TIMEOUT = aiohttp.ClientTimeout(total=None, connect=30, sock_connect=15, sock_read=60)
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -98,7 +98,13 @@ async def open_transport(certificates: str) -> AsyncIterator[Transport]:
     # No cookies: what one registry sets is nobody else's business, nor the next user's. No environment: that would add ~/.netrc.
     jar = aiohttp.DummyCookieJar()
     async with aiohttp.ClientSession(
-        trust_env=False, auto_decompress=False, cookie_jar=jar, read_bufsize=1 << 18, headers={"User-Agent": "skerry"}
+        # No limit: how many layers come at once is a setting, and a request that waits for a connection would count as one that fails.
+        connector=aiohttp.TCPConnector(limit=0),
+        trust_env=False,
+        auto_decompress=False,
+        cookie_jar=jar,
+        read_bufsize=1 << 18,
+        headers={"User-Agent": "skerry"},
     ) as session:
         yield Transport(session, Certificates(certificates), through)
 
@@ -139,9 +145,13 @@ def retry_after(value: str, now: float) -> float:
 
 
 def hopeless(error: Exception) -> bool:
-    """Tells whether trying again would only keep the user waiting: nobody listens, no such name, no good certificate, no TLS at all."""
+    """Tells whether trying again would only keep the user waiting: nobody listens, no such name, no
+    good certificate, no TLS at all, a proxy that refuses.
+    """
     if isinstance(error, aiohttp.ClientSSLError):
         return True
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return error.status < 500
     return isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError | socket.gaierror)
 
 
