@@ -35,8 +35,9 @@ class Stored(msgspec.Struct, frozen=True):
     size: int
     # Digest of the compressed form that is kept (the one it came in, if it came compressed); empty: none is.
     compressed: str = ""
-    # Digest of the form it came in, kept or not; empty when it was here already.
+    # Digest of the form it came in, kept or not, and how that was compressed; empty when it was here already.
     came: str = ""
+    kind: str = ""
 
 
 class Rewound(io.RawIOBase):
@@ -212,7 +213,7 @@ def _take(
             raise InvalidArgument(f"invalid {kind or 'tar'} data: {error}") from None
         came = _promised(through, expected)
         diff_id, size, compressed = out.commit(expected_diff or ("" if kind else expected), came)
-        return Stored(diff_id, size, compressed, came or diff_id)
+        return Stored(diff_id, size, compressed, came or diff_id, kind)
 
 
 def _promised(through: Watched, expected: str) -> str:

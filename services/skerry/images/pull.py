@@ -217,9 +217,11 @@ async def _config(repository: Repository, digest: str) -> bytes:
 
 
 async def note(records: PushRecords, reference: Reference, image: manifest.Manifest, layers: list[Stored]) -> None:
-    """Remembers for pushes that this repository has these layers, and in which form."""
+    """Remembers for pushes that this repository has these layers, and the forms that were decompressed here."""
     pairs = list(zip(image.layers, layers, strict=True))
-    await records.remember([Form(layer.diff_id, one.digest, one.size) for one, layer in pairs if one.media_type.endswith("gzip")])
+    # Of a layer that was here already the manifest alone says what it is compressed to: it may lie.
+    came = [(one, layer) for one, layer in pairs if layer.kind and layer.came == one.digest]
+    await records.remember([Form(layer.diff_id, one.digest, one.size, compression=layer.kind) for one, layer in came])
     await records.saw(reference.domain, reference.path, [one.digest for one in image.layers])
 
 
