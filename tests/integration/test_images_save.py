@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import json
+import os
 import subprocess
 import tarfile
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from engines import dockerd_engine, skerry_engine
 from images.busybox import archive, layer
 from integration.images_registry import Store, store
 from integration.netns import namespace
+from shared_store.servers import s3
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import NotFound
 from skerry.core.rpc.channel import translated
@@ -140,6 +142,24 @@ async def test_an_image_removed_while_it_is_saved_still_goes_out_whole(images: S
             break
         await asyncio.sleep(0.05)
     assert images.files() == []
+
+
+async def test_layers_that_lie_in_a_bucket_are_saved_even_while_they_are_removed(tmp_path: Path, busybox: bytes) -> None:
+    big = busybox + os.urandom(8 << 20)
+    with namespace("img") as inside, s3("rclone", tmp_path, port=9000, argv=inside.argv) as bucket:
+        settings = {name.removeprefix("SKERRY_IMAGES_").lower(): value for name, value in bucket.environ().items()}
+        async with store(inside, tmp_path, **settings) as images:
+            await images.load(archive([big], ["a:1"]))
+            whole = await save(images, "a:1", boot_id=BOOT_ID)
+            assert contents(whole)[f"blobs/sha256/{hashlib.sha256(big).hexdigest()}"] == big
+            call = images.stub.Save(pb.SaveRequest(images=["a:1"]), wait_for_ready=True, timeout=60)
+            size = (await call.read()).begin.size
+            out = bytearray((await call.read()).chunk)
+            await images.stub.Remove(pb.RemoveRequest(image="a:1"))
+            await images.stub.Prune(pb.PruneRequest())
+            while (message := await call.read()) is not grpc.aio.EOF:
+                out += message.chunk
+            assert len(out) == size and bytes(out) == whole
 
 
 async def test_file_pieces_stay_until_their_reader_ends_the_call(images: Store, busybox: bytes) -> None:
