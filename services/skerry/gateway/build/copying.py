@@ -126,10 +126,10 @@ class Copying:
 
     async def _write(self, state: State, step: Copy, sources: list[Source], config: Config, *, keep_owner: bool) -> None:
         container_id = await self._containers.create(state.image, config, told=False, bare=True)
-        target = step.target
-        if not target.startswith("/"):
-            slash = "/" if target.endswith("/") else ""
-            target = posixpath.normpath(f"/{state.config['WorkingDir']}/{target}").rstrip("/") + slash or "/"
+        slash = "/" if step.target.endswith("/") else ""
+        # Two slashes at the begin mean something to POSIX, not here.
+        joined = posixpath.normpath(posixpath.join("/", state.config["WorkingDir"] or "/", step.target)).strip("/")
+        target = f"/{joined}{slash}" if joined else "/"
         archives: list[Archive] = []
         for source in sources:
             archive = await self._archive(container_id, source, target, owned=bool(step.chown))
