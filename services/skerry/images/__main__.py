@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal
@@ -13,7 +14,7 @@ from skerry.api.images.v1.images_pb2_grpc import add_ImagesServiceServicer_to_se
 from skerry.core import lifecycle, log
 from skerry.core.lifecycle import Tasks
 from skerry.core.rpc.endpoint import endpoint
-from skerry.core.settings import Common, from_env
+from skerry.core.settings import from_env
 from skerry.images.blobs.files import FileBlobs, exclusively
 from skerry.images.catalog.sqlite import open_catalog
 from skerry.images.check import Checker
@@ -21,6 +22,8 @@ from skerry.images.collector import Collector
 from skerry.images.commit import Commits
 from skerry.images.compress import Compressing
 from skerry.images.describe import Describing
+from skerry.images.distribution.server import distribution
+from skerry.images.distribution.settings import DistributionSettings
 from skerry.images.fetches import Fetches
 from skerry.images.intake import Intake, Limits
 from skerry.images.layers import RATIO
@@ -36,7 +39,7 @@ from skerry.images.storing import Storing
 from skerry.images.streams import open_streams
 
 
-class Settings(Common, frozen=True, kw_only=True):
+class Settings(DistributionSettings, frozen=True, kw_only=True):
     """Read from SKERRY_IMAGES_*."""
 
     # Asked before docker.io, in order.
@@ -77,6 +80,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
     ):
         blobs = await asyncio.to_thread(FileBlobs, folder)
         collector = Collector(catalog, blobs, tasks)
+        collector.before_sweep.append(lambda: catalog.expire(time.time_ns()))
         collector.soon()  # what an interrupted pull or load left
         storing = Storing(catalog, blobs)
         fetches = Fetches(
@@ -102,7 +106,20 @@ async def service(settings: Settings) -> AsyncIterator[str]:
             Pushes(direct, catalog, blobs, uploads, collector), Searches(direct, settings.search_index), Logins(direct), Describing(direct)
         )
         register = [lambda server: add_ImagesServiceServicer_to_server(servicer, server)]
-        async with endpoint(settings, "images", register, [NAME], stopping) as address:
+        registry = distribution(
+            settings,
+            catalog=catalog,
+            blobs=blobs,
+            streams=streams,
+            collector=collector,
+            storing=storing,
+            session=session,
+            tasks=tasks,
+            insecure=settings.insecure_registries,
+            layer_bytes=settings.max_layer_bytes,
+            layer_ratio=settings.max_layer_ratio,
+        )
+        async with registry, endpoint(settings, "images", register, [NAME], stopping) as address:
             yield address
 
 
