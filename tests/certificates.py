@@ -12,13 +12,13 @@ from cryptography.x509.oid import NameOID
 from skerry.core.rpc.tls import Tls
 
 
-def make(folder: Path, name: str) -> Tls:
-    """Makes a CA called name and one certificate of it, good for 127.0.0.1 and localhost, as server and as client."""
+def make(folder: Path, name: str, address: str = "127.0.0.1") -> Tls:
+    """Makes a CA called name and one certificate of it, good for address and localhost, as server and as client."""
     folder.mkdir(parents=True, exist_ok=True)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} CA")])
     ca = _certificate(ca_name, ca_name, ca_key, ca_key, authority=True)
-    leaf = _certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), ca_name, key, ca_key, authority=False)
+    leaf = _certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), ca_name, key, ca_key, authority=False, address=address)
     paths = {}
     for part, body in (
         ("ca", ca.public_bytes(serialization.Encoding.PEM)),
@@ -35,7 +35,13 @@ def make(folder: Path, name: str) -> Tls:
 
 
 def _certificate(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey, *, authority: bool
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    signer: ec.EllipticCurvePrivateKey,
+    *,
+    authority: bool,
+    address: str = "",
 ) -> x509.Certificate:
     now = datetime.datetime.now(datetime.UTC)
     builder = (
@@ -49,6 +55,6 @@ def _certificate(
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
     )
     if not authority:
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(address))]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(signer, hashes.SHA256())

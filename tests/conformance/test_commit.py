@@ -5,6 +5,7 @@ import json
 import tarfile
 import time
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -46,12 +47,18 @@ def _diff_lines(engine: Engine, name: str) -> list[str]:
     return sorted(engine.out("diff", name).splitlines(), key=lambda line: line[2:])
 
 
-def _commit(engine: Engine, name: str, body: object = None, **query: object) -> tuple[int, dict[str, object]]:
+def _commit(engine: Engine, name: str, body: object = None, **query: object) -> tuple[int, dict[str, Any]]:
     pairs = [("container", name), *((key, one) for key, value in query.items() for one in (value if isinstance(value, list) else [value]))]
     return engine.request("POST", f"/{engine.api}/commit?{urlencode(pairs)}", body)
 
 
-def _inspect(engine: Engine, image: str) -> dict[str, object]:
+def _events(engine: Engine, since: str, *filters: str) -> list[dict[str, Any]]:
+    words = [word for one in filters for word in ("--filter", one)]
+    said = engine.out("events", "--since", since, "--until", f"{time.time():.9f}", "--format", "{{json .}}", *words)
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def _inspect(engine: Engine, image: str) -> dict[str, Any]:
     # In the older form, which both engines speak.
     status, document = engine.request("GET", f"/v1.41/images/{image}/json")
     assert status == 200, document
@@ -116,7 +123,7 @@ def test_diff_tells_every_kind_of_change(engine: Engine, name: str) -> None:
 def test_diff_of_a_replaced_directory_tells_what_is_gone(engine: Engine, name: str) -> None:
     _run(engine, f"{name}-base", "mkdir -p /t/a/b /t/c; echo 1 > /t/a/b/f; echo 2 > /t/a/g; echo 3 > /t/h")
     engine.docker("commit", f"{name}-base", f"{name}-image")
-    engine.docker("run", "--name", name, f"{name}-image", "sh", "-ec", "rm -r /t; mkdir -p /t/a; echo 9 > /t/a/new; echo 33 > /t/h")
+    engine.docker("run", "--name", name, f"{name}-image", "sh", "-ec", "rm -r /t; mkdir -p /t/a; echo 9 > /t/a/new; echo 333 > /t/h")
     assert _diff_lines(engine, name) == ["C /t", "C /t/a", "D /t/a/b", "D /t/a/g", "A /t/a/new", "D /t/c", "C /t/h"]
 
 
@@ -176,12 +183,12 @@ def test_base_layers_are_shared(engine: Engine, name: str) -> None:
     _run(engine, name, "echo x > /x")
     engine.docker("commit", name, f"{name}:one")
     one = _inspect(engine, f"{name}:one")
-    assert one["RootFS"]["Layers"][:-1] == base["RootFS"]["Layers"]  # type: ignore[index]
+    assert one["RootFS"]["Layers"][:-1] == base["RootFS"]["Layers"]
     assert one["Parent"] == base["Id"]
     engine.docker("run", "--name", f"{name}-2", f"{name}:one", "sh", "-c", "cat /x; echo y > /y")
     engine.docker("commit", f"{name}-2", f"{name}:two")
     two = _inspect(engine, f"{name}:two")
-    assert two["RootFS"]["Layers"][:-1] == one["RootFS"]["Layers"] and two["Parent"] == one["Id"]  # type: ignore[index]
+    assert two["RootFS"]["Layers"][:-1] == one["RootFS"]["Layers"] and two["Parent"] == one["Id"]
     assert engine.out("run", "--rm", f"{name}:two", "cat", "/x", "/y") == "x\ny"
 
 
@@ -234,8 +241,8 @@ def test_a_new_entrypoint_drops_the_old_command(engine: Engine, name: str) -> No
     def made(*changes: str) -> tuple[object, object]:
         status, answer = _commit(engine, name, changes=list(changes))
         assert status == 201, answer
-        config = _inspect(engine, answer["Id"])["Config"]  # type: ignore[arg-type]
-        return config["Entrypoint"], config["Cmd"] or None  # type: ignore[index]
+        config = _inspect(engine, answer["Id"])["Config"]
+        return config["Entrypoint"], config["Cmd"] or None
 
     assert made('ENTRYPOINT ["new"]') == (["new"], None)
     assert made('CMD ["c"]', 'ENTRYPOINT ["new"]') == (["new"], ["c"])
@@ -249,9 +256,9 @@ def test_a_given_config_is_filled_up(engine: Engine, name: str) -> None:
     engine.docker("create", "--name", name, "-e", "A=1", "-e", "B=2", "-l", "l=1", "-w", "/w", "-u", "5", "busybox", "sh")
     status, answer = _commit(engine, name, {"Env": ["B=9", "Q=3"], "Cmd": "one", "Labels": {"k": "2"}, "ExposedPorts": {"1/tcp": {}}})
     assert status == 201, answer
-    config = _inspect(engine, answer["Id"])["Config"]  # type: ignore[arg-type]
-    path = next(one for one in config["Env"] if one.startswith("PATH="))  # type: ignore[index]
-    assert {key: value for key, value in config.items() if value} == {  # type: ignore[attr-defined]
+    config = _inspect(engine, answer["Id"])["Config"]
+    path = next(one for one in config["Env"] if one.startswith("PATH="))
+    assert {key: value for key, value in config.items() if value} == {
         "User": "5",
         "ExposedPorts": {"1/tcp": {}},
         "Env": ["B=9", "Q=3", "A=1", path],
@@ -261,7 +268,7 @@ def test_a_given_config_is_filled_up(engine: Engine, name: str) -> None:
     }
     for nothing in (None, {}, b"null"):
         status, answer = _commit(engine, name, nothing)
-        assert status == 201 and _inspect(engine, answer["Id"])["Config"]["Env"] == ["A=1", "B=2", path]  # type: ignore[arg-type,index]
+        assert status == 201 and _inspect(engine, answer["Id"])["Config"]["Env"] == ["A=1", "B=2", path]
 
 
 @covers("commit")
@@ -282,10 +289,7 @@ def test_a_running_container_is_paused_for_it(engine: Engine, name: str) -> None
     engine.docker("exec", name, "touch", "/x")
 
     def actions() -> list[str]:
-        lines = engine.out(
-            "events", "--since", since, "--until", f"{time.time():.9f}", "--filter", f"container={name}", "--format", "{{json .}}"
-        )
-        return [json.loads(line)["Action"] for line in lines.splitlines()]
+        return [event["Action"] for event in _events(engine, since, f"container={name}")]
 
     engine.docker("commit", name, f"{name}:paused")
     assert {"pause", "unpause", "commit"} <= set(actions())
@@ -304,10 +308,7 @@ def test_the_commit_event(engine: Engine, name: str) -> None:
     since = engine.request("GET", "/info")[1]["SystemTime"]
     engine.docker("create", "--name", name, "-l", "l=1", "busybox")
     image = engine.out("commit", "-m", "why", name, f"{name}:tag")
-    lines = engine.out(
-        "events", "--since", since, "--until", f"{time.time():.9f}", "--filter", "event=commit", "--format", "{{json .}}"
-    ).splitlines()
-    event = next(one for one in map(json.loads, lines) if one["Actor"]["Attributes"]["name"] == name)
+    (event,) = _events(engine, since, f"container={name}", "event=commit")
     assert event["Type"] == "container"
     assert event["Actor"]["Attributes"] == {
         "comment": "why", "image": "busybox", "imageID": image, "imageRef": f"{name}:tag", "l": "1", "name": name,

@@ -1,6 +1,6 @@
-"""What every catalog owes; SQLite is the first."""
+"""What every catalog owes: SQLite, MongoDB."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -8,15 +8,16 @@ import pytest
 from skerry.api.events.v1 import events_pb2
 from skerry.core.errors import InvalidArgument, NotFound
 from skerry.images.catalog import Catalog, Entry, ImageRecord, LayerRecord, Names
+from skerry.images.catalog.mongo import open_mongo_catalog
 from skerry.images.catalog.sqlite import open_catalog
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "a" * 63 + "b"
 SAID = events_pb2.Event(type="image", action="test")
 
 
-@pytest.fixture(params=["sqlite"])
-async def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Catalog]:
-    async with open_catalog(str(tmp_path / "db")) as one:
+@pytest.fixture(params=["sqlite", "mongo"])
+async def catalog(request: pytest.FixtureRequest, tmp_path: Path, mongo_database: Callable[[], str]) -> AsyncIterator[Catalog]:
+    async with open_catalog(str(tmp_path / "db")) if request.param == "sqlite" else open_mongo_catalog(mongo_database()) as one:
         yield one
 
 
@@ -117,3 +118,22 @@ async def test_a_removal_decided_from_an_older_state_does_nothing(catalog: Catal
     now = await catalog.get(A)
     assert not await catalog.remove(seen, ("d/x:1",), delete=True, events=[SAID])
     assert await catalog.get(A) == now
+
+
+async def test_a_layer_is_kept_for_its_holder_until_an_image_has_it(catalog: Catalog) -> None:
+    kept = LayerRecord("sha256:" + "5" * 64, 7, "sha256:" + "6" * 64)
+    await catalog.keep(kept, "node/1")
+    await catalog.keep(kept, "node/1")
+    await catalog.keep(kept, "node/2")
+    assert await catalog.layer(kept.diff_id) == kept
+    assert await catalog.leases("node/", "") == [("", "node/1"), ("", "node/2")]
+    assert await catalog.blobs_in_use() == {kept.diff_id, kept.compressed}
+    await catalog.add(ImageRecord(A, b"{}", (kept,), 1), [], [], [], [], holder="node/1")
+    await catalog.release("node/2")
+    assert await catalog.leases("", A) == [(A, "node/1")]
+    await catalog.release("node/1")
+    assert await catalog.layer(kept.diff_id) == kept
+    await catalog.remove(await catalog.get(A), (), delete=True, events=[])
+    assert await catalog.blobs_in_use() == set()
+    with pytest.raises(NotFound):
+        await catalog.layer(kept.diff_id)

@@ -1,12 +1,13 @@
-"""What every catalog owes to pushes; SQLite is the first."""
+"""What every catalog owes to pushes: SQLite, MongoDB."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from skerry.api.events.v1 import events_pb2
 from skerry.images.catalog import Catalog, Form, ImageRecord, LayerRecord
+from skerry.images.catalog.mongo import open_mongo_catalog
 from skerry.images.catalog.sqlite import open_catalog
 
 IMAGE, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -18,9 +19,9 @@ def digest(number: int) -> str:
     return f"sha256:{number:064x}"
 
 
-@pytest.fixture(params=["sqlite"])
-async def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Catalog]:
-    async with open_catalog(str(tmp_path / "db")) as one:
+@pytest.fixture(params=["sqlite", "mongo"])
+async def catalog(request: pytest.FixtureRequest, tmp_path: Path, mongo_database: Callable[[], str]) -> AsyncIterator[Catalog]:
+    async with open_catalog(str(tmp_path / "db")) if request.param == "sqlite" else open_mongo_catalog(mongo_database()) as one:
         yield one
 
 

@@ -92,6 +92,8 @@ class Images(ImagesServiceServicer):
 
     async def Load(self, request_iterator: Any, context: Any) -> AsyncIterator[pb.LoadResponse]:
         async for request in request_iterator:
+            if request.WhichOneof("part") == "open":
+                yield pb.LoadResponse(opened=pb.UploadOpened())
             self.received += len(request.chunk)
         value = image("loaded:latest")
         self.known.append(value)
@@ -102,6 +104,8 @@ class Images(ImagesServiceServicer):
         async for request in request_iterator:
             if request.WhichOneof("part") == "header":
                 self.imported = request.header
+                if request.header.boot_id:
+                    yield pb.ImportResponse(opened=pb.UploadOpened())
             else:
                 self.received += len(request.chunk)
         assert self.imported is not None
@@ -129,6 +133,14 @@ class Images(ImagesServiceServicer):
     async def Subscribe(self, request: pb.SubscribeRequest, context: Any) -> AsyncIterator[pb.SubscribeResponse]:
         async for item in self.events.subscribe(request.subscription):
             yield pb.SubscribeResponse(item=item)
+
+    async def GetHistory(self, request: pb.GetHistoryRequest, context: Any) -> pb.GetHistoryResponse:
+        value = self.find(request.image)
+        item = pb.HistoryItem(id=value.id, created_ns=value.created_ns, created_by="COPY / /", size=value.size, tags=value.repo_tags)
+        return pb.GetHistoryResponse(items=[item])
+
+    async def DiskUsage(self, request: pb.DiskUsageRequest, context: Any) -> pb.DiskUsageResponse:
+        return pb.DiskUsageResponse(images=[pb.ImageUsage(image=one, unique_size=one.size) for one in self.known], layers_size=1000)
 
     async def Info(self, request: pb.InfoRequest, context: Any) -> pb.InfoResponse:
         await asyncio.sleep(0)

@@ -85,13 +85,15 @@ class NodeUnderTest:
         self.image = images_pb2.Image(id="sha256:" + "ab" * 32, repo_tags=["busybox:latest"], layers=[layer])
         self.image.config.cmd.values.append("sh")
         self.process: asyncio.subprocess.Process | None = None
+        # What stands before the service's argv: nothing, or what enters a namespace.
+        self.enter: list[str] = []
         self._channel: grpc.aio.Channel | None = None
 
     async def start(self, **environ: str) -> None:
         """Starts the service and waits until it answers."""
         settings = {"SKERRY_ROOT": self.root, "SKERRY_RUN": self.run, "SKERRY_CONTAINERS_IMAGES": f"unix:{self.base}/images.sock"}
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "skerry.containers", env={**os.environ, "PYTHONPATH": SERVICES, **settings, **environ}
+            *self.enter, sys.executable, "-m", "skerry.containers", env={**os.environ, "PYTHONPATH": SERVICES, **settings, **environ}
         )
         self._channel = open_channel(self.address)
         async with asyncio.timeout(30):
@@ -287,15 +289,16 @@ async def containers_node(**environ: str) -> AsyncIterator[NodeUnderTest]:
             try:
                 yield node
             finally:
-                await _clear(node)
+                await clear(node)
     finally:
-        _end_keeper(node)
-        _unmount(base)
+        end_keeper(node)
+        unmount(base)
         subprocess.run(["ip", "netns", "delete", name], check=True)
         shutil.rmtree(base)
 
 
-async def _clear(node: NodeUnderTest) -> None:
+async def clear(node: NodeUnderTest) -> None:
+    """Removes the node's containers and ends its service, which is started for that when it is not running."""
     assert node.process is not None
     if node.process.returncode is not None:
         await node.start()
@@ -304,14 +307,16 @@ async def _clear(node: NodeUnderTest) -> None:
     assert await node.end() == 0
 
 
-def _end_keeper(node: NodeUnderTest) -> None:
+def end_keeper(node: NodeUnderTest) -> None:
+    """Ends the node's keeper."""
     try:
         os.kill(node.keeper(), signal.SIGTERM)
     except (FileNotFoundError, ConnectionRefusedError):
         return
 
 
-def _unmount(base: str) -> None:
+def unmount(base: str) -> None:
+    """Unmounts all below base."""
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         points = [line.split()[4] for line in file if line.split()[4].startswith(base)]
     for point in sorted(points, key=len, reverse=True):

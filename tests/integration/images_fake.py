@@ -31,6 +31,7 @@ class FakeRegistry:
         self.pause = 0.0
         self.sent = 0
         self.address = ""
+        self.handler: type[BaseHTTPRequestHandler] = BaseHTTPRequestHandler
 
     def add(self, tag: str, layers: list[bytes], *, compress: Callable[[bytes], bytes] = bytes, architecture: str = "amd64") -> str:
         """Adds an image; returns the digest of its manifest."""
@@ -63,6 +64,11 @@ class FakeRegistry:
     def _blob(self, data: bytes) -> dict[str, Any]:
         self.blobs[digest_of(data)] = data
         return {"digest": digest_of(data), "size": len(data)}
+
+    def extend(self, answer: Callable[[Any], None], *methods: str) -> None:
+        """Has requests of these methods answered by answer, which gets the handler."""
+        for method in methods:
+            setattr(self.handler, f"do_{method}", lambda handler: answer(handler))  # noqa: PLW0108 - a function becomes a method
 
     def asked_for(self, part: str) -> int:
         """How many requests had part in their path."""
@@ -109,7 +115,7 @@ class _Server(ThreadingHTTPServer):
 def fake_registry(inside: Namespace) -> Iterator[FakeRegistry]:
     """Runs one while the body runs."""
     registry = FakeRegistry()
-    handler = type("Handler", (_Handler,), {"registry": registry})
+    handler = registry.handler = type("Handler", (_Handler,), {"registry": registry})
     with inside.entered():
         server = _Server(("127.0.0.1", 0), handler)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

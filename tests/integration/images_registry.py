@@ -31,9 +31,15 @@ log: {{level: error}}
 class Registry:
     """docker-registry on 127.0.0.1:5000 of its namespace."""
 
-    def __init__(self, inside: Namespace, folder: Path) -> None:
+    def __init__(self, inside: Namespace, folder: Path, server: subprocess.Popen[bytes]) -> None:
         self.inside = inside
         self._folder = folder
+        self._server = server
+
+    def stop(self) -> None:
+        """Ends it for good."""
+        self._server.kill()
+        self._server.wait()
 
     def push(self, name: str, layers: list[bytes], *options: str) -> None:
         """Pushes an image of these layers by skopeo."""
@@ -57,7 +63,7 @@ def registry(folder: Path) -> Iterator[Registry]:
             while subprocess.run(inside.argv("curl", "-s", "-o", "/dev/null", f"http://{REGISTRY}/v2/"), check=False).returncode:
                 assert time.monotonic() < deadline, "the registry does not answer"
                 time.sleep(0.05)
-            yield Registry(inside, folder)
+            yield Registry(inside, folder, server)
         finally:
             server.kill()
             server.wait()
@@ -88,7 +94,7 @@ class Store:
             for start in range(0, len(data), 1 << 20):
                 yield pb.LoadRequest(chunk=data[start : start + (1 << 20)])
 
-        return [step.loaded async for step in self.stub.Load(chunks(), wait_for_ready=True, timeout=60)]
+        return [step.loaded async for step in self.stub.Load(chunks(), wait_for_ready=True, timeout=60) if step.HasField("loaded")]
 
     async def images(self) -> list[pb.Image]:
         """Lists all."""

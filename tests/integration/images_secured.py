@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import http.client
 import json
 import subprocess
 import threading
@@ -162,3 +163,46 @@ def token_registry(inside: Namespace, folder: Path, port: int = 5002) -> Iterato
         with docker_registry(inside, folder, port, auth=auth) as address:
             tokens.address = realm
             yield address, tokens
+
+
+class _Narrow(BaseHTTPRequestHandler):
+    """Stands before a registry as web servers do, and refuses bodies of more than `limit` bytes."""
+
+    target = ""
+    inside: Namespace
+    limit = 1 << 20
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+    def pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if len(body) > self.limit:
+            self.send_response(413)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        connection = http.client.HTTPConnection(self.target)
+        with self.inside.entered():
+            connection.connect()
+        connection.request(self.command, self.path, body, dict(self.headers))
+        answer = connection.getresponse()
+        data = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", answer.getheader("Content-Length", "0") if self.command == "HEAD" else str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+        connection.close()
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on
+
+
+@contextlib.contextmanager
+def narrow(inside: Namespace, registry: str) -> Iterator[str]:
+    """A web server before a registry that lets through 1 MiB per request; yields its address."""
+    with serving(inside, type("Handler", (_Narrow,), {"target": registry, "inside": inside})) as address:
+        yield address

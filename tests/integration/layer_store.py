@@ -17,6 +17,8 @@ class LayerStore(images_pb2_grpc.ImagesServiceServicer):
     def __init__(self, directory: str) -> None:
         self.directory = directory
         self.by_path = True
+        # Given to those who take a link.
+        self.link: images_pb2.LayerLink | None = None
         # Breaks the next streams off after so many bytes.
         self.break_after: list[int] = []
         self.corrupt = False
@@ -35,6 +37,9 @@ class LayerStore(images_pb2_grpc.ImagesServiceServicer):
     async def FetchLayer(self, request, context):  # type: ignore[no-untyped-def]
         self.requests.append(request)
         path = f"{self.directory}/{request.diff_id.removeprefix('sha256:')}.tar"
+        if self.link is not None and request.accepts:
+            yield images_pb2.FetchLayerResponse(link=self.link)
+            return
         if self.by_path:
             yield images_pb2.FetchLayerResponse(path=path)
             return

@@ -143,7 +143,7 @@ async def test_a_token_is_fetched_and_stays_with_its_registry_at_a_redirect(imag
         assert image.size == len(gzip.decompress(layer))
         assert storage.asked_for("/blobs/") == 2
         assert not any("Authorization" in headers for _, headers in storage.requests)
-        assert [path for path, _ in fake.requests if path.startswith("/token")] == ["/token?scope=repository:x/y:pull&service=fake"]
+        assert [path for path, _ in fake.requests if path.startswith("/token")] == ["/token?scope=repository%3Ax%2Fy%3Apull&service=fake"]
 
 
 async def test_a_registry_that_wants_a_password(images: Store, fake: FakeRegistry) -> None:

@@ -255,7 +255,7 @@ async def test_failed_starts_are_told_in_dockers_words(tmp_path: Path, name: str
         for args, directory, code, cause in FAILURES:
             ran = await b.run(args, working_dir=directory)
             prefix = "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: "
-            assert ran.failure == StartFailure(code, f"{prefix}{cause}: unknown")
+            assert ran.failure == StartFailure(code, f"{prefix}{cause}: unknown"), ran.failure
         # Docker refuses this one before the runtime sees it; here for callers that did not make the directory.
         ran = await b.run(["true"], working_dir="/etc/passwd")
         assert ran.failure is not None
@@ -292,7 +292,7 @@ async def test_a_running_container_is_driven(tmp_path: Path, name: str) -> None:
         nowhere = (["true"], "/nowhere", 126, 'chdir to cwd ("/nowhere") set in config.json failed: no such file or directory')
         for args, directory, code, cause in [*FAILURES[:4], nowhere]:
             ran = await exec_in(b, identifier, oci.exec_process(config=config, args=args, cwd=directory, host=host_facts()))
-            assert ran.failure == StartFailure(code, f"{_EXEC}{cause}: unknown")
+            assert ran.failure == StartFailure(code, f"{_EXEC}{cause}: unknown"), ran.failure
         await b.runtime.pause(identifier)
         assert (await b.runtime.state(identifier) or {})["status"] == "paused"
         await b.runtime.resume(identifier)

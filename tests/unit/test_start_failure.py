@@ -42,6 +42,10 @@ RUNC = 'time="2026-11-24T11:34:49Z" level=error msg="runc create failed: unable 
             126,
             START + 'exec: "/etc/plain": permission denied: unknown',
         ),
+        ("cannot find `` in $PATH: No such file or directory", "", 127, START + 'exec: "": executable file not found in $PATH: unknown'),
+        ("cannot find `x` in $PATH: No such file or directory", "x", 127, START + 'exec: "x": executable file not found in $PATH: unknown'),
+        ("the path `/etc` is not a regular file: Operation not permitted", "/etc", 126, START + 'exec: "/etc": permission denied: unknown'),
+        (RUNC + 'exec: \\"/etc\\": is a directory"', "/etc", 126, START + 'exec: "/etc": permission denied: unknown'),
         ("open executable: Operation not permitted", "/etc", 126, START + 'exec: "/etc": permission denied: unknown'),
         ("open executable: Operation not permitted", "", 127, START + 'exec: "": executable file not found in $PATH: unknown'),
         (

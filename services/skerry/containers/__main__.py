@@ -12,9 +12,10 @@ from typing import Annotated
 
 import msgspec
 
-from skerry.api.containers.v1 import containers_pb2, execs_pb2
+from skerry.api.containers.v1 import containers_pb2, execs_pb2, volumes_pb2
 from skerry.api.containers.v1.containers_pb2_grpc import add_ContainersServiceServicer_to_server
 from skerry.api.containers.v1.execs_pb2_grpc import add_ExecsServiceServicer_to_server
+from skerry.api.containers.v1.volumes_pb2_grpc import add_VolumesServiceServicer_to_server
 from skerry.containers.environment import Environment, read_boot_id
 from skerry.containers.exec_service import ExecsService
 from skerry.containers.execs import Execs
@@ -30,6 +31,9 @@ from skerry.containers.runtime import probe
 from skerry.containers.service import ContainersService
 from skerry.containers.shipper import Shipper
 from skerry.containers.store import MIGRATIONS, SqliteContainerStore
+from skerry.containers.volume_service import VolumesService
+from skerry.containers.volume_store import SqliteVolumeStore
+from skerry.containers.volumes import Volumes
 from skerry.core import lifecycle, linux, log
 from skerry.core.errors import Failed, SkerryError
 from skerry.core.journal import Journal
@@ -81,6 +85,7 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
         shipper = Shipper(tls=tls_of(settings), quota=settings.quota, away_quota=settings.away_quota, disk_share=settings.disk_share)
         await stack.enter_async_context(shipper)
         runtime = await probe(settings.run, settings.runtime)
+        journal = Journal(database)
         environment = Environment(
             root=settings.root,
             node=settings.node or socket.gethostname(),
@@ -97,7 +102,8 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
             monitors=Monitors(f"{settings.run}/keeper.sock"),
             shipper=shipper,
             store=SqliteContainerStore(database),
-            journal=Journal(database),
+            volumes=Volumes(settings.root, SqliteVolumeStore(database), journal),
+            journal=journal,
             tasks=await stack.enter_async_context(Tasks()),
             stopping=stopping,
         )
@@ -107,10 +113,12 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
         register = [
             partial(add_ContainersServiceServicer_to_server, ContainersService(node)),
             partial(add_ExecsServiceServicer_to_server, ExecsService(execs)),
+            partial(add_VolumesServiceServicer_to_server, VolumesService(environment.volumes)),
         ]
         names = [
             containers_pb2.DESCRIPTOR.services_by_name["ContainersService"].full_name,
             execs_pb2.DESCRIPTOR.services_by_name["ExecsService"].full_name,
+            volumes_pb2.DESCRIPTOR.services_by_name["VolumesService"].full_name,
         ]
         yield await stack.enter_async_context(endpoint(settings, "containers", register, names, stopping))
 

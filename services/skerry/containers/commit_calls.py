@@ -10,10 +10,11 @@ from skerry.containers.layers.diff import Kind
 from skerry.containers.node import Node
 
 _KINDS = {
-    Kind.MODIFIED: pb.DiffResponse.KIND_MODIFIED,
-    Kind.ADDED: pb.DiffResponse.KIND_ADDED,
-    Kind.DELETED: pb.DiffResponse.KIND_DELETED,
+    Kind.MODIFIED: pb.Change.KIND_MODIFIED,
+    Kind.ADDED: pb.Change.KIND_ADDED,
+    Kind.DELETED: pb.Change.KIND_DELETED,
 }
+_BATCH = 1000
 
 
 class CommitCalls(ContainersServiceServicer):
@@ -22,8 +23,13 @@ class CommitCalls(ContainersServiceServicer):
     _node: Node
 
     async def Diff(self, request: pb.DiffRequest, context: Any) -> AsyncIterator[pb.DiffResponse]:
+        batch: list[pb.Change] = []
         async for path, kind in commit.changes(self._node.find(request.container)):
-            yield pb.DiffResponse(path=path, kind=_KINDS[kind])
+            batch.append(pb.Change(path=path, kind=_KINDS[kind]))
+            if len(batch) == _BATCH:
+                yield pb.DiffResponse(changes=batch)
+                batch = []
+        yield pb.DiffResponse(changes=batch)
 
     async def CommitLayer(self, request: pb.CommitLayerRequest, context: Any) -> pb.CommitLayerResponse:
         container = self._node.find(request.container)
@@ -37,5 +43,10 @@ class CommitCalls(ContainersServiceServicer):
         return pb.RecordCommitResponse()
 
     async def Export(self, request: pb.ExportRequest, context: Any) -> AsyncIterator[pb.ExportResponse]:
-        async for piece in commit.export(self._node.find(request.container)):
+        container = self._node.find(request.container)
+        if request.boot_id == container.environment.boot_id:
+            async for path in commit.export_by_path(container):
+                yield pb.ExportResponse(path=path)
+            return
+        async for piece in commit.export(container):
             yield pb.ExportResponse(chunk=piece)

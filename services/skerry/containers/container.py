@@ -237,6 +237,7 @@ class Container:
             await previous.close()
         if final:
             await self.environment.layers.unmount_rootfs(self.directory)
+            await self.environment.volumes.unmount(self.id)
 
 
 Relaunch = Callable[[Container], Coroutine[Any, Any, None]]

@@ -13,6 +13,7 @@ from skerry.containers.outside import Outside
 from skerry.containers.runtime import Runtime
 from skerry.containers.shipper import Shipper
 from skerry.containers.store import ContainerStore
+from skerry.containers.volumes import Volumes
 from skerry.core.errors import SkerryError
 from skerry.core.journal import Journal
 from skerry.core.lifecycle import Tasks
@@ -39,6 +40,7 @@ class Environment:
     monitors: Monitors
     shipper: Shipper
     store: ContainerStore
+    volumes: Volumes
     journal: Journal
     tasks: Tasks
     stopping: asyncio.Event

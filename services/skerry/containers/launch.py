@@ -84,7 +84,7 @@ async def _bring_up(
     rootfs = await environment.layers.mount_rootfs(container.directory, record.layer_messages())
     await failpoints.reached("containers.start.mounted")
     pid_namespace, ipc_namespace = _namespace(pid_namespace_of, "pid"), _namespace(ipc_namespace_of, "ipc")
-    await fill_volumes(container, rootfs)
+    await make_mounts(container, tell=True)
     shm_path = f"{ipc_namespace_of.directory}/shm" if ipc_namespace_of else ""
     if netns := record.sandbox_message().netns_path:
         await asyncio.to_thread(environment.outside.show_namespace, netns)
@@ -117,13 +117,19 @@ def _namespace(other: Container | None, kind: str) -> str:
     return f"/proc/{other.state.pid}/ns/{kind}"
 
 
-async def fill_volumes(container: Container, rootfs: str) -> None:
-    """Makes missing bind sources and volumes, and copies the image's content into volumes that are still empty. Raises Failed."""
-    mounts_asked = container.record.mounts
-    if not mounts_asked:
+async def make_mounts(container: Container, *, tell: bool) -> None:
+    """Makes what the container's mounts need on the host; tell: a run begins, which publishes the volumes' mount events. Raises Failed."""
+    asked = container.record.mounts
+    if not asked:
         return
     created = frozenset(mount.target for mount in container.spec.mounts if mount.type == "bind" and mount.create_source)
-    for volume in await asyncio.to_thread(mounts.make_sources, mounts_asked, created):
+    await asyncio.to_thread(mounts.make_sources, asked, created)
+    await container.environment.volumes.mount(container.id, asked, tell=tell)
+
+
+async def fill_volumes(rootfs: str, asked: tuple[Volume, ...]) -> None:
+    """Copies what the image has at their targets into volumes that are empty: once, when a container is created. Raises Failed."""
+    for volume in await asyncio.to_thread(mounts.empty_volumes, asked):
         await _copy_up(rootfs, volume)
 
 

@@ -2,8 +2,9 @@
 
 import os
 import posixpath
-import re
-import shutil
+from collections.abc import Iterable, Sequence
+
+import msgspec
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.containers.inside import open_inside
@@ -13,15 +14,17 @@ from skerry.containers.record import Volume
 from skerry.core.errors import Failed, InvalidArgument
 from skerry.core.ids import new_id
 
-_VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
+_ACCESS = ("ro", "rw")
 
 
-def resolve(spec: pb.ContainerSpec, root: str) -> tuple[Volume, ...]:
+def resolve(spec: pb.ContainerSpec, root: str, others: Sequence[Volume] = ()) -> tuple[Volume, ...]:
     """Returns the container's mounts with host paths; nothing is made yet.
 
-    Image volumes that no mount covers become anonymous volumes. Raises InvalidArgument for a bind source that must exist and does not.
+    others are mounts taken over from other containers; own ones at the same targets win. Image volumes that no mount covers become
+    anonymous volumes. Raises InvalidArgument for a bind source that must exist and does not.
     """
-    mounts = [_resolve(mount, root) for mount in spec.mounts]
+    own = {mount.target: mount for mount in (_resolve(mount, root) for mount in spec.mounts)}
+    mounts = list({**{mount.target: mount for mount in others}, **own}.values())
     covered = {mount.target for mount in mounts}
     for target in sorted({posixpath.normpath(path) for path in spec.volumes}):
         if not target.startswith("/") or target == "/":
@@ -49,11 +52,6 @@ def _resolve(mount: pb.Mount, root: str) -> Volume:
             mode=mount.mode,
             non_recursive=mount.non_recursive,
         )
-    if mount.source and not _VOLUME_NAME.match(mount.source):
-        raise InvalidArgument(
-            f'"{mount.source}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. '
-            "If you intended to pass a host directory, use absolute path"
-        )
     name = mount.source or new_id()
     return Volume(
         "volume",
@@ -77,21 +75,30 @@ def _refuse_missing(source: str) -> None:
         raise InvalidArgument(f'invalid mount config for type "bind": bind source path does not exist: {source}')
 
 
-def make_sources(mounts: tuple[Volume, ...], created: frozenset[str]) -> list[Volume]:
-    """Makes missing volumes, and those bind sources whose targets are in `created`. Returns the volumes that are still empty."""
-    empty = []
+def taken_over(reference: str, mounts: Iterable[Volume]) -> list[Volume]:
+    """Returns another container's mounts as --volumes-from ("ID", "ID:ro") takes them over. Raises InvalidArgument."""
+    mode = reference.partition(":")[2]
+    if mode and any(word not in (*_ACCESS, "z", "Z") for word in mode.split(",")):
+        raise InvalidArgument(f"invalid mode: {mode}")
+    read_only = "ro" in mode.split(",")
+    return [
+        msgspec.structs.replace(mount, read_only=mount.read_only or read_only, copy_up=False) for mount in mounts if mount.type != "tmpfs"
+    ]
+
+
+def make_sources(mounts: tuple[Volume, ...], created: frozenset[str]) -> None:
+    """Makes those missing bind sources whose targets are in `created`. Raises InvalidArgument for others that are missing, Failed."""
     for mount in mounts:
         if mount.type == "bind":
             if mount.target not in created:
                 _refuse_missing(mount.source)
             elif not os.path.lexists(mount.source):
                 _make(mount.source)
-        elif mount.type == "volume":
-            _make(mount.source)
-            with os.scandir(mount.source) as entries:
-                if mount.copy_up and next(entries, None) is None:
-                    empty.append(mount)
-    return empty
+
+
+def empty_volumes(mounts: tuple[Volume, ...]) -> list[Volume]:
+    """Returns the volumes that are to get the image's content and have none."""
+    return [mount for mount in mounts if mount.type == "volume" and mount.copy_up and not os.listdir(mount.source)]
 
 
 def _make(path: str) -> None:
@@ -114,13 +121,6 @@ def image_content(rootfs: str, target: str) -> int | None:
             os.close(fd)
             return None
     return fd
-
-
-def remove_anonymous(mounts: tuple[Volume, ...]) -> None:
-    """Removes volumes that nobody named."""
-    for mount in mounts:
-        if mount.anonymous:
-            shutil.rmtree(os.path.dirname(mount.source), ignore_errors=True)
 
 
 def resolved(mounts: tuple[Volume, ...]) -> list[ResolvedMount]:

@@ -117,12 +117,13 @@ class Node:
         spec.runtime = spec.runtime or environment.runtime.name
         name = self._reserve(request.name, request.id)
         directory = environment.directory(request.id)
+        resolved: tuple[Volume, ...] = ()
         try:
             await failpoints.reached("containers.create.reserved")
             await environment.layers.ensure(request.image.layers, request.image_store or environment.image_store)
             await failpoints.reached("containers.create.ensured")
-            resolved = await asyncio.to_thread(mounts.resolve, spec, environment.root) if spec.mounts or spec.volumes else ()
             os.makedirs(f"{directory}/spool", mode=0o700, exist_ok=True)
+            resolved = await self._resolve_mounts(request, spec)
             await failpoints.reached("containers.create.directories")
             record = _record(request, spec, name, resolved)
             await environment.store.add(record, events := [container_event(record, "create")])
@@ -133,12 +134,43 @@ class Node:
                 raise
         except BaseException:
             self._names.pop(name, None)
+            await environment.volumes.release(request.id, resolved, remove_anonymous=True)
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
             raise
         self.adopt(record)
         for event in events:
             environment.journal.published(event)
         return warnings
+
+    async def _resolve_mounts(self, request: pb.CreateRequest, spec: pb.ContainerSpec) -> tuple[Volume, ...]:
+        """Makes a new container's volumes, with the image's content in those that are empty. On failure nothing of it is left."""
+        others: list[Volume] = []
+        for reference in spec.volumes_from:
+            try:
+                other = self.find(reference.partition(":")[0])
+            except NotFound as error:
+                # docker takes any 404 of a create for a missing image.
+                raise InvalidArgument(str(error)) from None
+            others += mounts.taken_over(reference, other.record.mounts)
+        environment = self.environment
+        if not (spec.mounts or spec.volumes or others):
+            return ()
+        resolved = await asyncio.to_thread(mounts.resolve, spec, environment.root, others)
+        await environment.volumes.claim(request.id, spec, resolved)
+        try:
+            await environment.volumes.mount(request.id, resolved, tell=False)
+            if await asyncio.to_thread(mounts.empty_volumes, resolved):
+                directory = environment.directory(request.id)
+                try:
+                    await launch.fill_volumes(await environment.layers.mount_rootfs(directory, request.image.layers), resolved)
+                finally:
+                    await environment.layers.unmount_rootfs(directory)
+            for volume in resolved:
+                await environment.volumes.unmount_unused(volume)
+        except BaseException:
+            await environment.volumes.release(request.id, resolved, remove_anonymous=True)
+            raise
+        return resolved
 
     def _check_runtime(self, runtime: str) -> None:
         if runtime and runtime not in (self.environment.runtime.name, "default"):
@@ -246,8 +278,7 @@ class Node:
         await environment.layers.unmount_rootfs(directory)
         await failpoints.reached("containers.remove.unmounted")
         await asyncio.to_thread(_empty, directory)
-        if volumes:
-            await asyncio.to_thread(mounts.remove_anonymous, container.record.mounts)
+        await environment.volumes.release(container.id, container.record.mounts, remove_anonymous=volumes)
         await failpoints.reached("containers.remove.emptied")
 
 

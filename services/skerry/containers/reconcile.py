@@ -24,7 +24,11 @@ _log = logging.getLogger(__name__)
 async def reconcile(node: Node, execs: Execs) -> None:
     """Adopts what runs, records what ended meanwhile, undoes half-made creates and starts, goes on with removals."""
     environment = node.environment
-    containers = [node.adopt(record) for record in await environment.store.all()]
+    records = await environment.store.all()
+    await environment.volumes.load(records)
+    containers = [node.adopt(record) for record in records]
+    for container in containers:
+        environment.volumes.adopt(container.record, running=container.state.active)
     await _remove_strangers(node)
     await asyncio.gather(*(_one(node, execs, container) for container in containers))
     live = {container.directory for container in containers if container.state.active or container.state.phase is Phase.STARTING}

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from skerry.containers.container import Container
-from skerry.containers.launch import fill_volumes
+from skerry.containers.launch import make_mounts
 from skerry.containers.state import Phase
 from skerry.core.errors import Conflict
 
@@ -13,7 +13,7 @@ _UNMOUNTED = (Phase.CREATED, Phase.EXITED, Phase.DEAD)
 
 @asynccontextmanager
 async def mounted_rootfs(container: Container) -> AsyncIterator[str]:
-    """Yields the path of the mounted root, in this service's mount namespace; the container's volumes are there with their first content.
+    """Yields the path of the mounted root, in this service's mount namespace; what its mounts name on the host is there.
 
     One that runs is used as it is, and its end may unmount the root under the body. One that does not run stays so for the body's time:
     a start waits, as in Docker. Raises Conflict when it is being removed, Failed.
@@ -30,8 +30,10 @@ async def mounted_rootfs(container: Container) -> AsyncIterator[str]:
         try:
             path = await layers.mount_rootfs(container.directory, container.record.layer_messages())
             if not container.state.active:
-                await fill_volumes(container, path)
+                await make_mounts(container, tell=False)
             yield path
         finally:
             if container.state.phase in _UNMOUNTED:
                 await layers.unmount_rootfs(container.directory)
+                for volume in container.record.mounts:
+                    await container.environment.volumes.unmount_unused(volume)

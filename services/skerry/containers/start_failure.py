@@ -14,11 +14,14 @@ _CREATE = "failed to create shim task: OCI runtime create failed: "
 _RUNC_LINE = re.compile(r'level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"')
 _CRUN_PREFIX = re.compile(r"^(?:\d{4}-\d\d-\d\dT[\d:.]+Z?:? *)?(?:(?:crun|\[[a-z:]*\]):? +)?")
 _RUNC_PREFIX = re.compile(r"^(?:runc (?:create|run) failed: |exec failed: |unable to start container process: )+")
-_CRUN_NOT_FOUND = re.compile(r"executable file [`'\"]?(.*?)[`'\"]? not found")
+# The second form: crun from 1.20 on.
+_CRUN_NOT_FOUND = re.compile(r"executable file [`'\"]?(.*?)[`'\"]? not found|^cannot find [`'\"](?P<name>.*)[`'\"] in \$PATH")
 _CRUN_CHDIR = re.compile(r"chdir(?: to)? [`'\"]([^`'\"]*)[`'\"]: (.+)")
 _CRUN_OPEN = re.compile(r"^open executable: (?:Permission denied|Operation not permitted|Is a directory)")
 # crun from 1.20 on.
-_CRUN_NO_PROGRAM = re.compile(r"^the path [`'\"].*[`'\"] exists but it is not executable")
+_CRUN_NO_PROGRAM = re.compile(r"^the path [`'\"].*[`'\"] (?:exists but it is not executable|is not a regular file)")
+# runc from 1.1.10 on.
+_RUNC_DIRECTORY = re.compile(r'^(exec: ".*"): is a directory$')
 _CRUN_ACCESS = re.compile(r"executable file [`'\"]?.*?[`'\"]?:? ?.*?(?:Permission denied|Is a directory)")
 _DIRECTORY_HINT = (
     ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
@@ -62,9 +65,9 @@ def plain(text: str) -> str:
 def _cause(text: str, argv0: str) -> str:
     text = _RUNC_PREFIX.sub("", text)
     if text.startswith("exec: "):
-        return text
+        return _RUNC_DIRECTORY.sub(r"\1: permission denied", text)
     if match := _CRUN_NOT_FOUND.search(text):
-        name = match.group(1) or argv0
+        name = match.group(1) or match.group("name") or argv0
         if "/" in name:
             return f'exec: "{name}": stat {name}: no such file or directory'
         return f'exec: "{name}": executable file not found in $PATH'

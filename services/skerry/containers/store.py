@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from skerry.api.events.v1 import events_pb2
+from skerry.containers import volume_store
 from skerry.containers.record import Record
 from skerry.core import journal
 from skerry.core.errors import Conflict
@@ -16,7 +17,8 @@ MIGRATIONS = [
     f"""
 CREATE TABLE container (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_ns INTEGER NOT NULL, document BLOB NOT NULL) STRICT;
 {journal.SCHEMA}
-"""
+""",
+    volume_store.SCHEMA,
 ]
 
 

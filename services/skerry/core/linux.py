@@ -16,6 +16,7 @@ MS_SHARED = 1 << 20
 MNT_DETACH = 0x2
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
+_SYNC_FILE_RANGE_WRITE = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
@@ -47,6 +48,14 @@ def unshare(flags: int) -> None:
 def setns(fd: int, kind: int = 0) -> None:
     """Moves the calling thread into the namespace behind fd. CLONE_NEWNS wants a process of one thread."""
     _check(_libc.setns(fd, kind), "setns")
+
+
+def start_writeback(fd: int, offset: int, size: int) -> None:
+    """Lets the kernel begin to write a part of a file to its disk, by sync_file_range(2). No durability: that is fsync's.
+
+    Does nothing where the file system has no such thing.
+    """
+    _libc.sync_file_range(fd, ctypes.c_int64(offset), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE)
 
 
 def is_mount_point(path: str) -> bool:

@@ -36,15 +36,16 @@ async def run(
     timeout: float = 60,
     check: bool = True,
     env: Mapping[str, str] | None = None,
+    stdout: int | None = None,
 ) -> Result:
-    """Runs argv in a session of its own and returns what it said.
+    """Runs argv in a session of its own and returns what it said. stdout: a descriptor that takes its output instead.
 
     Raises Failed when it cannot start, does not end in time (it is killed with its group), or ends non-zero and check is set.
     """
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
     in_read, in_write = os.pipe()
-    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((in_read, out_write, err_write))]
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((in_read, out_write if stdout is None else stdout, err_write))]
     try:
         pid = _spawn(argv, env, actions)
     except Failed:
@@ -83,10 +84,7 @@ async def output(argv: Sequence[str], *, timeout: float, env: Mapping[str, str] 
         stack.callback(os.close, out_read)
         err_read, err_write = os.pipe()
         try:
-            try:
-                fcntl.fcntl(out_read, fcntl.F_SETPIPE_SZ, _PIPE)
-            except OSError:
-                pass  # above what this user may: the usual size will do
+            widen(out_read)
             pid = _spawn(argv, env, [(os.POSIX_SPAWN_DUP2, out_write, 1), (os.POSIX_SPAWN_DUP2, err_write, 2)])
         except BaseException:
             os.close(err_read)
@@ -116,6 +114,14 @@ async def output(argv: Sequence[str], *, timeout: float, env: Mapping[str, str] 
             _, status = os.waitpid(pid, 0)  # noqa: ASYNC222 - the pidfd said that it has ended
         if status != 0:
             raise Failed(lament or f"{argv[0]} failed ({os.waitstatus_to_exitcode(status)})")
+
+
+def widen(pipe: int) -> None:
+    """Lets a pipe hold 1 MiB, where the host allows it: fewer switches between its two ends."""
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
+    except OSError:
+        pass  # above what this user may: the usual size will do
 
 
 async def _piece(fd: int) -> bytes:

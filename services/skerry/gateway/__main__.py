@@ -20,6 +20,7 @@ from skerry.gateway.reconcile import GRACE, Reconciler
 _LISTEN_FDS_START = 3
 _BACKLOG = 1024
 _HEAD_LIMIT = 64 << 10
+_BODY_BUFFER = 512 << 10
 
 
 class Settings(Common, frozen=True, kw_only=True):
@@ -78,6 +79,8 @@ async def service(settings: Settings) -> AsyncIterator[str]:
             max_line_size=_HEAD_LIMIT,
             max_field_size=_HEAD_LIMIT,
             auto_decompress=False,
+            # Archives and images that come in are passed on in pieces of this size: each costs a message.
+            read_bufsize=_BODY_BUFFER,
         )
         runner = web.ServerRunner(server, access_log=None, shutdown_timeout=settings.drain)
         await runner.setup()

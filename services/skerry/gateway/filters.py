@@ -40,7 +40,7 @@ class Filters:
             return True
         if values <= {"0", "false", "False"}:
             return False
-        raise InvalidArgument(f"invalid filter '{name}={sorted(values)}'")
+        raise InvalidArgument(f"invalid filter '{name}=[{' '.join(sorted(values))}]'")
 
     def matches(self, name: str, values: Iterable[str]) -> bool:
         """Tells whether the filter is not given or one of values is among its own."""

@@ -1,4 +1,4 @@
-"""A body that goes to the client past the event loop's buffers: files by sendfile(2), so that no byte of them is copied here."""
+"""Bodies that go past the event loop's buffers: files to a client by sendfile(2), and uploads into another service's named pipe."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ class Sender:
                 if not turn.cancelled():
                     turn.exception()  # seen: a cancelled caller does not ask
             if not sent:
-                await self._writable()
+                await _writable(self._out)
             offset += sent
 
     def _turn(self, step: Callable[[int, int], int], start: int, size: int) -> int:
@@ -63,15 +63,6 @@ class Sender:
             offset += sent
         return offset - start
 
-    async def _writable(self) -> None:
-        loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
-        loop.add_writer(self._out, ready.set)
-        try:
-            await ready.wait()
-        finally:
-            loop.remove_writer(self._out)
-
 
 @asynccontextmanager
 async def sending(request: web.BaseRequest) -> AsyncIterator[Sender]:
@@ -87,3 +78,33 @@ async def sending(request: web.BaseRequest) -> AsyncIterator[Sender]:
         yield Sender(out)
     finally:
         os.close(out)
+
+
+async def pour(pieces: AsyncIterator[bytes], pipe: int) -> int:
+    """Writes pieces into a non-blocking pipe, whose reader's pace is theirs; returns how many bytes. Raises BrokenPipeError."""
+    count = 0
+    async for piece in pieces:
+        count += len(piece)
+        view = memoryview(piece)
+        while view:
+            try:
+                view = view[os.write(pipe, view) :]
+            except BlockingIOError:
+                await _writable(pipe)
+    return count
+
+
+async def _writable(out: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_writer(out, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(out)
+
+
+def boot_id() -> str:
+    """Returns what tells this machine's run from all others: files and pipes are shared with whoever has the same."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # not a disk
+        return file.read().strip()

@@ -61,6 +61,8 @@ PLATFORM_OF_ARCHIVES = Version(1, 48)
 
 # commit and import take STOPSIGNAL as a change.
 STOP_SIGNAL_CHANGE = Version(1, 42)
+# `system df` takes ?type=, and has no BuilderSize.
+DISK_USAGE_BY_TYPE = Version(1, 42)
 
 # A missing image is told in one sentence; below: "no such image: X: No such image: X:latest".
 SHORT_IMAGE_TEXT = Version(1, 44)

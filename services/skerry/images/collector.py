@@ -22,10 +22,20 @@ class Collector:
     """Owner of the rule that blobs become part of an image, or garbage, only at the end of what brought them.
 
     turns: kept with other replicas of a shared store; None when this service is alone. Blobs that came in less than grace seconds ago
-    are never removed.
+    are never removed, nor those that `claimed` names, given the size of each blob.
     """
 
-    def __init__(self, catalog: Catalog, blobs: Blobs, tasks: Tasks, *, turns: Turns | None = None, grace: float = 0.0) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        blobs: Blobs,
+        tasks: Tasks,
+        *,
+        turns: Turns | None = None,
+        grace: float = 0.0,
+        claimed: Callable[[dict[str, int]], set[str]] = lambda sizes: set(),
+    ) -> None:
+        self._claimed = claimed
         self._catalog = catalog
         self._blobs = blobs
         self._tasks = tasks
@@ -181,7 +191,7 @@ class Collector:
         listed = list(self._blobs.listed())
         young = {one.digest for one in listed if one.stored_at > before}
         # S3 keeps a layer as another blob: what is read of it is that one.
-        keep = used | young
+        keep = used | young | self._claimed({one.digest: one.size for one in listed})
         keep |= {one.kept_as for one in listed if one.digest in self._kept}
         keep |= {one.kept_as for one in listed if one.digest in keep}
         # What is kept as another blob goes first: a death in between leaves a blob without a use, not a name without a blob.

@@ -6,9 +6,10 @@ from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import Failed, SkerryError
 from skerry.images import manifest
 from skerry.images.reference import parse
-from skerry.images.registry.client import Repository, bounded
 from skerry.images.registry.reach import Registries
+from skerry.images.registry.repository import Repository
 from skerry.images.registry.upload import refusal
+from skerry.images.registry.words import bounded
 
 
 class Describing:

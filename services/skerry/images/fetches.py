@@ -5,17 +5,19 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.core.errors import SkerryError
+from skerry.core.errors import Failed, InvalidArgument, SkerryError
 from skerry.core.ids import short
 from skerry.core.lifecycle import Tasks
 from skerry.images.blobs import Blobs
+from skerry.images.ingest import Ingest, Part
 from skerry.images.layers import Stored, take
 from skerry.images.manifest import Descriptor
-from skerry.images.registry.client import Repository
+from skerry.images.registry.repository import Repository
 from skerry.images.streams import Streams
 
 Tell = Callable[[pb.Progress], None]
 _PROGRESS_SECONDS = 0.1
+_PIECE = 1 << 20
 # The registry client has its own, shorter timeouts.
 _IDLE_SECONDS = 600.0
 
@@ -36,8 +38,18 @@ class Fetches:
     """Fetches layers, `parallel` at once."""
 
     def __init__(
-        self, blobs: Blobs, streams: Streams, tasks: Tasks, *, parallel: int, keep_compressed: bool, layer_bytes: int, layer_ratio: float
+        self,
+        blobs: Blobs,
+        streams: Streams,
+        tasks: Tasks,
+        ingest: Ingest,
+        *,
+        parallel: int,
+        keep_compressed: bool,
+        layer_bytes: int,
+        layer_ratio: float,
     ) -> None:
+        self._ingest = ingest
         self._blobs = blobs
         self._streams = streams
         self._tasks = tasks
@@ -103,22 +115,20 @@ class Fetches:
                 await asyncio.wait({fetch.task})
 
     async def _fetch(self, repository: Repository, descriptor: Descriptor, diff_id: str, tell: Tell) -> Stored:
-        name = short(descriptor.digest)
+        async with self._ingest.part(descriptor.digest, descriptor.size) as part:
+            resumed = part.begin > 0
+            try:
+                return await self._take(repository, descriptor, diff_id, part, tell)
+            except (Failed, InvalidArgument):
+                if not (resumed and part.unwanted):
+                    raise
+            # What lay here may have been at fault, after a power cut for one: once more, all of it.
+            await asyncio.to_thread(part.restart)
+            return await self._take(repository, descriptor, diff_id, part, tell)
 
-        async def chunks() -> AsyncIterator[bytes]:
-            shown, done = 0.0, 0
-            async for chunk in repository.blob(descriptor.digest, descriptor.size):
-                done += len(chunk)
-                if (now := time.monotonic()) - shown > _PROGRESS_SECONDS:
-                    shown = now
-                    tell(pb.Progress(id=name, status="Downloading", current=done, total=descriptor.size))
-                yield chunk
-            tell(pb.Progress(id=name, status="Verifying Checksum"))
-            tell(pb.Progress(id=name, status="Download complete"))
-            tell(pb.Progress(id=name, status="Extracting", current=done, total=descriptor.size))
-
+    async def _take(self, repository: Repository, descriptor: Descriptor, diff_id: str, part: Part, tell: Tell) -> Stored:
         return await self._streams.read(
-            chunks(),
+            _chunks(repository, descriptor, part, tell),
             lambda source: take(
                 source,
                 self._blobs,
@@ -127,6 +137,30 @@ class Fetches:
                 ratio=self._ratio,
                 expected_diff=diff_id,
                 expected=descriptor.digest,
+                part=part,
             ),
             idle=_IDLE_SECONDS,
         )
+
+
+async def _chunks(repository: Repository, descriptor: Descriptor, part: Part, tell: Tell) -> AsyncIterator[bytes]:
+    """Yields a layer's bytes, first those that an earlier fetch left, then the registry's."""
+    name, done = short(descriptor.digest), 0
+
+    def retrying(pause: float) -> None:
+        seconds = max(1, round(pause))
+        tell(pb.Progress(id=name, status=f"Retrying in {seconds} second{'s' if seconds > 1 else ''}"))
+
+    while data := await asyncio.to_thread(part.read, done, _PIECE):
+        done += len(data)
+        yield data
+    shown = 0.0
+    async for chunk in repository.blob(descriptor.digest, descriptor.size, done, descriptor.foreign_urls(), retrying):
+        done += len(chunk)
+        if (now := time.monotonic()) - shown > _PROGRESS_SECONDS:
+            shown = now
+            tell(pb.Progress(id=name, status="Downloading", current=done, total=descriptor.size))
+        yield chunk
+    tell(pb.Progress(id=name, status="Verifying Checksum"))
+    tell(pb.Progress(id=name, status="Download complete"))
+    tell(pb.Progress(id=name, status="Extracting", current=done, total=descriptor.size))

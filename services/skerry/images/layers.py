@@ -6,6 +6,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
@@ -14,7 +15,8 @@ from isal import igzip, igzip_lib, isal_zlib
 
 from skerry.core.errors import Failed, InvalidArgument
 from skerry.images.archive.tars import BLOCK, begins
-from skerry.images.blobs import Blobs
+from skerry.images.blobs import Blobs, LayerWriter, TakesOver
+from skerry.images.ingest import Part
 
 CHUNK = 1 << 20
 _PEEK = 6
@@ -55,6 +57,10 @@ class Rewound(io.RawIOBase):
         more: bytes = self._source.read(size) or b""
         return more
 
+    def read(self, size: int = -1) -> bytes:
+        """Reads up to size bytes, without the copies that the base class makes."""
+        return self.pull(size) if size >= 0 else self.readall()
+
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # narrower than the stubs' Buffer
         data = self.pull(len(buffer))
         memoryview(buffer)[: len(data)] = data
@@ -62,12 +68,12 @@ class Rewound(io.RawIOBase):
 
 
 class Watched(Rewound):
-    """Reads on behalf of a decompressor; hashes, and hands to `copy`, what goes through."""
+    """Reads on behalf of a decompressor; counts, hands to `copies`, and hashes when asked for, what goes through."""
 
-    def __init__(self, source: Any, head: bytes, copy: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, source: Any, head: bytes, *, hashed: bool = False) -> None:
         super().__init__(source, head)
-        self._copy = copy
-        self.hash = hashlib.sha256()
+        self.copies: list[Callable[[bytes], None]] = []
+        self._hash = hashlib.sha256() if hashed else None
         self.count = 0
         self.failure: BaseException | None = None
 
@@ -78,11 +84,16 @@ class Watched(Rewound):
             # Told apart from an error of the format: the transport's own words go to the user.
             self.failure = error
             raise
-        self.hash.update(data)
+        if self._hash is not None:
+            self._hash.update(data)
         self.count += len(data)
-        if self._copy is not None:
-            self._copy(data)
+        for copy in self.copies:
+            copy(data)
         return data
+
+    def digest(self) -> str:
+        """Returns the digest of what went through; empty when it was not asked for."""
+        return f"sha256:{self._hash.hexdigest()}" if self._hash is not None else ""
 
     def rest(self) -> None:
         """Reads what a decompressor left behind its own end, so that the digest covers all."""
@@ -128,17 +139,54 @@ def take(
     ratio: float = RATIO,
     expected_diff: str = "",
     expected: str = "",
+    part: Part | None = None,
 ) -> Stored:
     """Reads one layer to its end and stores it.
 
-    expected_diff is checked against the plain tar, expected against the bytes as they came. Raises Failed when they differ,
-    InvalidArgument when the stream is no such compression, does not begin as a tar does, is larger than limit bytes, or than
-    ratio times what came.
+    expected_diff is checked against the plain tar, expected against the bytes as they came. What comes is written to the part too, so
+    that it can be gone on with when the stream breaks; it is discarded at the end, and when its content is at fault. Raises Failed when
+    digests differ, InvalidArgument when the stream is no such compression, does not begin as a tar does, is larger than limit bytes, or
+    than ratio times what came.
     """
     head = peek(source)
     kind = compression(head)
-    with blobs.layer(kind, keep=keep_compressed, expected=expected if kind else "") as out:
-        through = Watched(source, head, out.came if kind else None)
+    # What comes plain is hashed once: its digest is the layer's.
+    through = Watched(source, head, hashed=bool(kind))
+    try:
+        stored = _take(through, kind, blobs, keep_compressed, (limit, ratio), expected_diff, expected, part)
+    except BaseException:
+        if part is not None and through.failure is None:
+            part.discard()
+        raise
+    if part is not None:
+        part.discard()
+    return stored
+
+
+def _writer(blobs: Blobs, through: Watched, kind: str, keep: bool, expected: str, part: Part | None) -> AbstractContextManager[LayerWriter]:
+    """Begins the layer in the blob store, and has what comes copied to where it is kept."""
+    if part is not None and isinstance(blobs, TakesOver):
+        through.copies = [part.write]
+        return blobs.taking_over(part, kind, keep=keep)
+    writer = blobs.layer(kind, keep=keep, expected=expected if kind else "")
+    through.copies = [] if part is None else [part.write]
+    return writer
+
+
+def _take(
+    through: Watched,
+    kind: str,
+    blobs: Blobs,
+    keep: bool,
+    limits: tuple[int, float],
+    expected_diff: str,
+    expected: str,
+    part: Part | None,
+) -> Stored:
+    limit, ratio = limits
+    with _writer(blobs, through, kind, keep, expected, part) as out:
+        if kind:
+            through.copies.append(out.came)
         size = 0
         try:
             reader = plain(through, kind)
@@ -158,8 +206,8 @@ def take(
             if through.failure is not None:
                 raise through.failure from None
             raise InvalidArgument(f"invalid {kind or 'tar'} data: {error}") from None
-        came = f"sha256:{through.hash.hexdigest()}"
-        if expected and came != expected:
+        came = through.digest()
+        if kind and expected and came != expected:
             raise Failed(f"filesystem layer verification failed for digest {expected}")
-        diff_id, size, compressed = out.commit(expected_diff, came if kind else "")
-        return Stored(diff_id, size, compressed, came)
+        diff_id, size, compressed = out.commit(expected_diff or ("" if kind else expected), came)
+        return Stored(diff_id, size, compressed, came or diff_id)

@@ -1,5 +1,7 @@
 """Finding, naming and removing images: Docker's rules over catalog and blobs."""
 
+import functools
+
 import msgspec
 
 from skerry.api.events.v1 import events_pb2
@@ -17,6 +19,7 @@ def event(action: str, actor: str, config: bytes, name: str) -> events_pb2.Event
     return events_pb2.Event(type="image", action=action, actor_id=actor, attributes={**labels, "name": name})
 
 
+@functools.lru_cache(maxsize=8192)
 def familiar(stored: str) -> str:
     """Returns the familiar form of a stored full name."""
     return parse(stored).familiar

@@ -10,6 +10,7 @@ from skerry.images.reference import is_digest
 MAX_MANIFEST = 4 << 20
 MAX_CONFIG = 8 << 20
 MAX_LAYERS = 512
+_MAX_URLS = 10
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -41,6 +42,11 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
     media_type: str = ""
     platform: Platform | None = None
     annotations: dict[str, str] = {}
+    urls: list[str] = []
+
+    def foreign_urls(self) -> list[str]:
+        """Returns where a layer lies that registries need not have; none for any other layer."""
+        return self.urls[:_MAX_URLS] if is_foreign(self.media_type) else []
 
 
 class Manifest(msgspec.Struct, frozen=True, rename="camel"):

@@ -1,9 +1,8 @@
 """Pulling images: which registry is asked, what is fetched, what the user is told, all or nothing."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable
 
-import aiohttp
 import msgspec
 
 from skerry.api.images.v1 import images_pb2 as pb
@@ -15,18 +14,15 @@ from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog, Entry, Form, PushRecords
 from skerry.images.collector import Collector
 from skerry.images.fetches import Fetches, Tell
+from skerry.images.ingest import Ingest
 from skerry.images.layers import Stored
 from skerry.images.platforms import own_platform
 from skerry.images.reference import Reference, parse
-from skerry.images.registry.client import Credentials, Repository, endpoints
+from skerry.images.registry.reach import Registries
+from skerry.images.registry.repository import Repository
 from skerry.images.storing import Incoming, Storing
 
-
-class Sources(msgspec.Struct, frozen=True):
-    """Which registries are asked, and how."""
-
-    mirrors: list[str]
-    insecure: list[str]
+TellPulled = Callable[[pb.Progress | pb.Layer], None]
 
 
 class _Manifests(msgspec.Struct):
@@ -42,23 +38,23 @@ class Pulls:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
-        sources: Sources,
+        registries: Registries,
         catalog: Catalog,
         blobs: Blobs,
         storing: Storing,
         fetches: Fetches,
+        ingest: Ingest,
         collector: Collector,
     ) -> None:
-        self._session = session
-        self._sources = sources
+        self._registries = registries
         self._catalog = catalog
         self._blobs = blobs
         self._storing = storing
         self._fetches = fetches
+        self._ingest = ingest
         self._collector = collector
 
-    async def pull(self, request: pb.PullRequest, tell: Tell) -> list[Entry]:
+    async def pull(self, request: pb.PullRequest, tell: TellPulled) -> list[Entry]:
         """Fetches an image, or all tags of a repository. Raises InvalidArgument, NotFound, Unauthorized, Failed, Unavailable."""
         reference = parse(request.reference)
         if reference.digest:
@@ -66,8 +62,9 @@ class Pulls:
             reference = msgspec.structs.replace(reference, tag="")
         wanted = manifest.parse_platform(request.platform, own_platform())
         last: SkerryError = Failed(f"no registry for {reference.familiar}")
-        for repository in self._repositories(reference, request.auth):
+        async for repository in self._registries.repositories(reference, request.auth):
             try:
+                await repository.ping()
                 async with self._collector.taking():
                     if request.all_tags and not reference.digest:
                         return await self._all_tags(repository, reference, wanted, tell)
@@ -76,12 +73,7 @@ class Pulls:
                 last = error  # a mirror may lack it, or lie: the registry itself decides
         raise last
 
-    def _repositories(self, reference: Reference, auth: pb.RegistryAuth) -> Iterator[Repository]:
-        user = Credentials(auth.username, auth.password, auth.identity_token, auth.registry_token)
-        for endpoint in endpoints(reference.domain, self._sources.mirrors, self._sources.insecure):
-            yield Repository(self._session, reference, endpoint, Credentials() if endpoint.mirror else user)
-
-    async def _all_tags(self, repository: Repository, reference: Reference, wanted: manifest.Platform, tell: Tell) -> list[Entry]:
+    async def _all_tags(self, repository: Repository, reference: Reference, wanted: manifest.Platform, tell: TellPulled) -> list[Entry]:
         tags = await repository.tags()
         if not tags:
             raise NotFound(f"no tags in repository {reference.familiar_name}")
@@ -95,26 +87,34 @@ class Pulls:
         _status(reference.familiar_name, fresh, tell)
         return entries
 
-    async def _one(self, repository: Repository, reference: Reference, wanted: manifest.Platform, tell: Tell) -> Entry:
+    async def _one(self, repository: Repository, reference: Reference, wanted: manifest.Platform, tell: TellPulled) -> Entry:
         entry, fresh = await self._fetch(repository, reference, wanted, reference.familiar, tell)
         _status(reference.familiar, fresh, tell)
         return entry
 
     async def _fetch(
-        self, repository: Repository, reference: Reference, wanted: manifest.Platform, event_for: str, tell: Tell
+        self, repository: Repository, reference: Reference, wanted: manifest.Platform, event_for: str, tell: TellPulled
     ) -> tuple[Entry, bool]:
         """Returns the stored image, and whether the name points at another image than before. No event for an empty event_for."""
         found = await self._manifests(repository, reference, wanted, tell)
-        by_digest = f"{reference.repository}@{found.digest}"
-        name = library.full_name(reference) if reference.tag else by_digest
         image_id = found.image.config.digest
         entry = await self._present(image_id)
         if entry is None:
             config = await repository.small_blob(image_id)
-            layers = await self._layers(repository, found.image, configs.admit(config), tell)
-            incoming = Incoming(config, layers)
-        else:
-            incoming = Incoming(entry.image.config, [Stored(one.diff_id, one.size, one.compressed) for one in entry.image.layers])
+            document = configs.admit(config)
+            claimed = [image_id, *document.diff_ids(), *(one.digest for one in found.image.layers)]
+            async with self._ingest.claim(image_id, claimed):
+                layers = await self._layers(repository, found.image, document, tell)
+                return await self._store(reference, found, Incoming(config, layers), event_for, tell)
+        incoming = Incoming(entry.image.config, [Stored(one.diff_id, one.size, one.compressed) for one in entry.image.layers])
+        return await self._store(reference, found, incoming, event_for, tell)
+
+    async def _store(
+        self, reference: Reference, found: _Manifests, incoming: Incoming, event_for: str, tell: TellPulled
+    ) -> tuple[Entry, bool]:
+        by_digest = f"{reference.repository}@{found.digest}"
+        name = library.full_name(reference) if reference.tag else by_digest
+        image_id = found.image.config.digest
         fresh = not await self._points(name, image_id)
         events = [library.event("pull", event_for, incoming.config, reference.familiar_name)] if event_for else []
         entry = await self._storing.store(incoming, [name] if reference.tag else [], [by_digest], found.documents, events)
@@ -122,7 +122,7 @@ class Pulls:
         tell(pb.Progress(status=f"Digest: {found.digest}"))
         return entry, fresh
 
-    async def _manifests(self, repository: Repository, reference: Reference, wanted: manifest.Platform, tell: Tell) -> _Manifests:
+    async def _manifests(self, repository: Repository, reference: Reference, wanted: manifest.Platform, tell: TellPulled) -> _Manifests:
         data, media_type, digest = await repository.manifest(reference.digest or reference.tag)
         shown = reference.tag or f"{reference.repository}@{reference.digest}"
         tell(pb.Progress(id=shown, status=f"Pulling from {reference.path}"))
@@ -152,7 +152,7 @@ class Pulls:
         except NotFound:
             return False
 
-    async def _layers(self, repository: Repository, image: manifest.Manifest, document: configs.Document, tell: Tell) -> list[Stored]:
+    async def _layers(self, repository: Repository, image: manifest.Manifest, document: configs.Document, tell: TellPulled) -> list[Stored]:
         diff_ids = document.diff_ids()
         if len(diff_ids) != len(image.layers):
             raise Failed(f"image config has {len(diff_ids)} layers, its manifest {len(image.layers)}")
@@ -162,10 +162,19 @@ class Pulls:
             tell(pb.Progress(id=short(descriptor.digest), status="Already exists" if diff_id in known else "Pulling fs layer"))
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._fetches.layer(repository, *pair, tell)) for pair in pairs]
+                every = zip(image.layers, configs.chain_ids(diff_ids), diff_ids, strict=True)
+                tasks = [group.create_task(self._layer(repository, *one, tell)) for one in every]
         except BaseExceptionGroup as failed:
             raise _first(failed) from None
         return [task.result() for task in tasks]
+
+    async def _layer(
+        self, repository: Repository, descriptor: manifest.Descriptor, chain_id: str, diff_id: str, tell: TellPulled
+    ) -> Stored:
+        stored = await self._fetches.layer(repository, descriptor, diff_id, tell)
+        # The node can index it while the others still come.
+        tell(pb.Layer(diff_id=diff_id, chain_id=chain_id, size=stored.size))
+        return stored
 
 
 async def note(records: PushRecords, reference: Reference, image: manifest.Manifest, layers: list[Stored]) -> None:

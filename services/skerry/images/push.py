@@ -1,13 +1,14 @@
 """Pushing images: which tags of which image go where, and under which manifest."""
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import msgspec
 
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.core.errors import Failed, NotFound
+from skerry.core.errors import Failed, NotFound, Unauthorized
 from skerry.core.ids import short
 from skerry.images import library, manifest
 from skerry.images.blobs import Blobs
@@ -21,6 +22,7 @@ from skerry.images.registry.reach import Registries
 from skerry.images.registry.upload import Target
 
 T = TypeVar("T")
+_ASKED = re.compile(r'\A[A-Z][a-z]+ "[^"]*": ')
 TellPushed = Callable[[pb.Progress | pb.Pushed], None]
 
 
@@ -35,15 +37,26 @@ class Document(msgspec.Struct, frozen=True):
 class Pushes:
     """Sends images to registries."""
 
-    def __init__(self, registries: Registries, catalog: Catalog, blobs: Blobs, layers: LayerPush, collector: Collector) -> None:
+    def __init__(
+        self, registries: Registries, catalog: Catalog, blobs: Blobs, layers: LayerPush, collector: Collector, *, leaves: bool
+    ) -> None:
+        """leaves: compressed layers do not stay, so that there is something to collect after each push."""
         self._registries = registries
         self._catalog = catalog
         self._blobs = blobs
         self._layers = layers
         self._collector = collector
+        self._leaves = leaves
 
     async def push(self, request: pb.PushRequest, tell: TellPushed) -> None:
         """Pushes a tag, or all tags of a repository. Raises InvalidArgument, NotFound, Unauthorized, Forbidden, Failed, Unavailable."""
+        try:
+            await self._push(request, tell)
+        except Unauthorized as error:
+            # As Docker: of a push the registry's own words are told, without what was asked.
+            raise Unauthorized(_ASKED.sub("", str(error))) from None
+
+    async def _push(self, request: pb.PushRequest, tell: TellPushed) -> None:
         reference = parse(request.reference)
         tell(pb.Progress(status=f"The push refers to repository [{reference.repository}]"))
         if reference.digest:
@@ -61,8 +74,7 @@ class Pushes:
             event_for = reference.familiar_name
             if not entries:
                 raise NotFound(f"no tags to push for {reference.familiar_name}")
-        # What a form that is not to be kept leaves is collected at the end.
-        async with self._collector.taking(leaves=True):
+        async with self._collector.taking(leaves=self._leaves):
             for tag, entry in sorted(entries.items()):
                 document = await self._image(target, entry, tag, tell)
                 # One push is one event: it comes with the last.

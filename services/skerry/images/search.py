@@ -3,14 +3,16 @@
 import re
 from urllib.parse import urlencode
 
-import aiohttp
 import msgspec
+from yarl import URL
 
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import Failed, InvalidArgument, SkerryError
 from skerry.images.reference import DEFAULT_DOMAIN, OFFICIAL
-from skerry.images.registry.client import TIMEOUT, TRANSIENT, bounded, endpoints, unreachable
-from skerry.images.registry.reach import Registries
+from skerry.images.registry.endpoints import Endpoint
+from skerry.images.registry.reach import Registries, credentials
+from skerry.images.registry.transport import TRANSIENT
+from skerry.images.registry.words import bounded, unreachable
 
 MAX_RESULTS = 100
 _DEFAULT_RESULTS = 25
@@ -35,7 +37,6 @@ class Searches:
 
     def __init__(self, registries: Registries, hub: str) -> None:
         self._registries = registries
-        self._session = registries.session
         self._hub = hub.rstrip("/")
 
     async def search(self, request: pb.SearchRequest) -> list[pb.SearchResult]:
@@ -45,36 +46,38 @@ class Searches:
         if "://" in request.term:
             raise InvalidArgument(f"invalid repository name: repository name ({request.term[:200]}) should not have a scheme")
         host, term = split(request.term)
-        base = self._hub if host == DEFAULT_DOMAIN else await self._index(host)
-        found = await self._ask(base, term, request)
+        endpoint = Endpoint(self._hub) if host == DEFAULT_DOMAIN else await self._index(host)
+        found = await self._ask(endpoint, term, request)
         return [_result(one) for one in found if _admits(request, one)]
 
-    async def _index(self, host: str) -> str:
-        """Returns the base URL at which an index host answers. Raises Failed in Docker's words."""
+    async def _index(self, host: str) -> Endpoint:
+        """Returns where an index host answers. Raises Failed in Docker's words."""
         if not _HOST.match(host):
             raise InvalidArgument(f"invalid index name ({host[:200]})")
-        insecure = any(one.base.startswith("http:") for one in endpoints(host, [], self._registries.insecure))
+        found = await self._registries.endpoints(host)
         failures: list[SkerryError] = []
-        for scheme in ("https", "http") if insecure else ("https",):
-            url = f"{scheme}://{host}/v1/_ping"
+        for endpoint in found:
+            url = f"{endpoint.base}/v1/_ping"
             try:
-                async with self._session.get(url, timeout=TIMEOUT):
-                    return f"{scheme}://{host}"
+                async with self._registries.transport.send("GET", URL(url, encoded=True), endpoint, {}):
+                    return endpoint
             except TRANSIENT as error:
                 failures.append(unreachable(url, error))
-        if insecure:
+        if len(found) > 1:
             raise Failed(f'invalid registry endpoint "http://{host}/v1/". HTTPS attempt: {failures[0]}. HTTP attempt: {failures[1]}')
         raise Failed(
             f"invalid registry endpoint https://{host}/v1/: {failures[0]}. If this private registry supports only HTTP or HTTPS with an "
             f"unknown CA certificate, please add `{host}` to SKERRY_IMAGES_INSECURE_REGISTRIES."
         )
 
-    async def _ask(self, base: str, term: str, request: pb.SearchRequest) -> list[_Found]:
-        url = f"{base}/v1/search?{urlencode({'q': term, 'n': request.limit or _DEFAULT_RESULTS})}"
+    async def _ask(self, endpoint: Endpoint, term: str, request: pb.SearchRequest) -> list[_Found]:
+        url = f"{endpoint.base}/v1/search?{urlencode({'q': term, 'n': request.limit or _DEFAULT_RESULTS})}"
         user = request.auth
-        auth = aiohttp.BasicAuth(user.username, user.password, "utf-8") if user.username and not user.identity_token else None
+        headers = {"X-Docker-Token": "true"}
+        if user.username and not user.identity_token:
+            headers["Authorization"] = credentials(user).basic()
         try:
-            async with self._session.get(url, headers={"X-Docker-Token": "true"}, auth=auth, timeout=TIMEOUT) as response:
+            async with self._registries.transport.send("GET", URL(url, encoded=True), endpoint, headers) as response:
                 if response.status != 200:
                     raise Failed(f"Unexpected status code {response.status}")
                 data = await bounded(response, _MAX_ANSWER)

@@ -6,7 +6,7 @@ from typing import Any
 
 from skerry.api.events.v1 import events_pb2
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.core.errors import InvalidArgument, SkerryError
+from skerry.core.errors import InvalidArgument
 from skerry.core.journal import EventJournal
 from skerry.images import library, removing
 from skerry.images.blobs import Blobs
@@ -16,12 +16,13 @@ from skerry.images.collector import Collector
 from skerry.images.commit import Commits
 from skerry.images.commit_calls import CommitCalls
 from skerry.images.intake import Intake
+from skerry.images.intake_calls import IntakeCalls
+from skerry.images.list_calls import ListCalls
 from skerry.images.pull import Pulls
 from skerry.images.reference import is_digest
 from skerry.images.registry_calls import RegistryCalls
 from skerry.images.save_calls import SaveCalls
-from skerry.images.steps import plainly, with_progress
-from skerry.images.streams import drained
+from skerry.images.steps import with_progress
 from skerry.images.usage_calls import UsageCalls
 
 NAME = "skerry.api.images.v1.ImagesService"
@@ -30,7 +31,7 @@ _MAX_HOLDER = 1000
 _MAX_ASKED = 10_000
 
 
-class ImagesService(SaveCalls, UsageCalls, CheckCalls, CommitCalls, RegistryCalls):
+class ImagesService(IntakeCalls, ListCalls, SaveCalls, UsageCalls, CheckCalls, CommitCalls, RegistryCalls):
     """One image store."""
 
     def __init__(
@@ -59,12 +60,6 @@ class ImagesService(SaveCalls, UsageCalls, CheckCalls, CommitCalls, RegistryCall
         entry, _ = await library.find(self._catalog, request.image)
         return pb.GetResponse(image=library.to_proto(entry))
 
-    async def List(self, request: pb.ListRequest, context: Any) -> AsyncIterator[pb.ListResponse]:
-        wanted = await library.understand(self._catalog, request)
-        for entry in await self._catalog.all():
-            if (admitted := wanted.admits(entry)) is not None:
-                yield pb.ListResponse(image=library.to_proto(admitted))
-
     async def Tag(self, request: pb.TagRequest, context: Any) -> pb.TagResponse:
         await library.tag(self._catalog, request.image, request.target)
         return pb.TagResponse()
@@ -88,33 +83,10 @@ class ImagesService(SaveCalls, UsageCalls, CheckCalls, CommitCalls, RegistryCall
             if isinstance(step, list):
                 for entry in step:
                     yield pb.PullResponse(image=library.to_proto(entry))
+            elif isinstance(step, pb.Layer):
+                yield pb.PullResponse(layer=step)
             else:
                 yield pb.PullResponse(progress=step)
-
-    async def Load(self, request_iterator: AsyncIterator[pb.LoadRequest], context: Any) -> AsyncIterator[pb.LoadResponse]:
-        async def chunks() -> AsyncIterator[bytes]:
-            async for request in request_iterator:
-                yield request.chunk
-
-        for entry, names in await plainly(self._intake.load(chunks())):
-            yield pb.LoadResponse(loaded=pb.Loaded(image=library.to_proto(entry), names=names))
-
-    async def Import(self, request_iterator: AsyncIterator[pb.ImportRequest], context: Any) -> AsyncIterator[pb.ImportResponse]:
-        first = await anext(aiter(request_iterator), None)
-        if first is None or first.WhichOneof("part") != "header":
-            raise InvalidArgument("import: the first message must be the header")
-
-        async def chunks() -> AsyncIterator[bytes]:
-            async for request in request_iterator:
-                yield request.chunk
-
-        try:
-            plan = self._intake.plan_import(first.header)
-        except SkerryError:
-            await drained(request_iterator)
-            raise
-        entry = await plainly(self._intake.import_(plan, chunks()))
-        yield pb.ImportResponse(image=library.to_proto(entry))
 
     async def AcquireLease(self, request: pb.AcquireLeaseRequest, context: Any) -> pb.AcquireLeaseResponse:
         if not request.holder:

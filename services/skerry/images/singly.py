@@ -25,3 +25,7 @@ class Singly:
                 del self._locks[key]
             else:
                 self._locks[key] = lock, users - 1
+
+    def waiting(self) -> int:
+        """Returns for how many keys somebody has or wants the turn."""
+        return len(self._locks)

@@ -18,6 +18,8 @@ class Incoming(msgspec.Struct, frozen=True):
 
     config: bytes
     layers: list[Stored]
+    # Image id of the parent when it is here; else empty.
+    parent: str = ""
 
 
 class Storing:
@@ -38,6 +40,7 @@ class Storing:
             incoming.config,
             tuple(LayerRecord(layer.diff_id, layer.size, layer.compressed) for layer in incoming.layers),
             configs.parse_time(document.created),
+            parent=incoming.parent,
             stored_ns=time.time_ns(),
         )
         await self._catalog.add(record, names, digests, kept, events)

@@ -26,20 +26,6 @@ class Streams:
         self._threads = threads
         self._running = 0
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Runs work on one of the threads, to its end also when the caller is cancelled. Raises Unavailable when too many run."""
-        if self._running >= MAX_STREAMS:
-            raise Unavailable(f"more than {MAX_STREAMS} uploads and downloads at once")
-        self._running += 1
-        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
-        running.add_done_callback(self._ended)
-        return await asyncio.shield(running)
-
-    def _ended(self, running: "asyncio.Future[Any]") -> None:
-        self._running -= 1
-        if not running.cancelled():
-            running.exception()  # seen: a caller that was cancelled does not ask
-
     async def read(self, chunks: AsyncIterator[bytes], work: Callable[[BinaryIO], T], *, idle: float) -> T:
         """Feeds chunks to work, which reads them on a thread. An error on either side ends both; the reader's own error rises first.
 
@@ -73,6 +59,28 @@ class Streams:
                 if not one.cancelled():
                     one.exception()  # seen: the first error rises, the other is its consequence
             self._running -= 1
+
+    async def run(self, work: Callable[[], T], stop: Callable[[], None] | None = None) -> T:
+        """Runs work on one of the threads, to its end also when the caller is cancelled.
+
+        stop makes work end soon: then its end is waited for. Raises Unavailable when too many run.
+        """
+        if self._running >= MAX_STREAMS:
+            raise Unavailable(f"more than {MAX_STREAMS} uploads and downloads at once")
+        self._running += 1
+        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        running.add_done_callback(self._ended)
+        try:
+            return await asyncio.shield(running)
+        finally:
+            if stop is not None:
+                stop()
+                await asyncio.wait({running})
+
+    def _ended(self, running: "asyncio.Future[Any]") -> None:
+        self._running -= 1
+        if not running.cancelled():
+            running.exception()  # seen: a caller that was cancelled does not ask
 
 
 async def _feed(chunks: AsyncIterator[bytes], pipe: Pipe, idle: float) -> None:

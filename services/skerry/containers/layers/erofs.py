@@ -47,8 +47,8 @@ class Summary(msgspec.Struct, frozen=True):
     bytes: int
 
 
-def build(tar_path: str, index_path: str, limits: tar.Limits = tar.DEFAULT) -> Summary:
-    """Writes the index of a tar, whiteouts in overlay's form. Blocks. Raises InvalidArgument for a bad tar, OSError."""
+def build(tar_path: str, index_path: str, limits: tar.Limits = tar.DEFAULT, *, sync: bool = True) -> Summary:
+    """Writes the index of a tar, whiteouts in overlay's form; durable if sync. Blocks. Raises InvalidArgument for a bad tar, OSError."""
     fd = os.open(tar_path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         tree = grow(tar.read(fd, limits))
@@ -59,7 +59,8 @@ def build(tar_path: str, index_path: str, limits: tar.Limits = tar.DEFAULT) -> S
         with open(index_path, "wb") as file:
             image.write(file.write, blocks)
             file.flush()
-            os.fdatasync(file.fileno())
+            if sync:
+                os.fdatasync(file.fileno())
     finally:
         os.close(fd)
     return Summary(tree.entries, tree.bytes)

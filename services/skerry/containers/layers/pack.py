@@ -6,11 +6,9 @@ Members come as dockerd writes them: each directory before what is in it, names 
 import errno
 import os
 import stat
+from typing import NamedTuple
 
-import msgspec
-
-from skerry.containers.layers import tar
-from skerry.containers.layers.tree import OPAQUE_MARK, WHITEOUT_PREFIX
+from skerry.containers.layers import layout
 from skerry.containers.layers.upper import (
     DIRECTORY,
     FURNITURE,
@@ -35,14 +33,14 @@ _FURNITURE = frozenset(FURNITURE)
 # Of a file that crun makes to mount something on it.
 _RUNTIME_MODE = 0o700
 _KINDS = {
-    stat.S_IFLNK: tar.SYMLINK,
-    stat.S_IFCHR: tar.CHARACTER,
-    stat.S_IFBLK: tar.BLOCK_DEVICE,
-    stat.S_IFIFO: tar.FIFO,
+    stat.S_IFLNK: layout.SYMLINK,
+    stat.S_IFCHR: layout.CHARACTER,
+    stat.S_IFBLK: layout.BLOCK_DEVICE,
+    stat.S_IFIFO: layout.FIFO,
 }
 
 
-class Packed(msgspec.Struct, frozen=True):
+class Packed(NamedTuple):
     """What went into a tar."""
 
     entries: int
@@ -120,14 +118,14 @@ class _Packer:
         place.pending = False
         found = attributes(place.fd)
         status, mode = place.status, place.status.st_mode
-        self._out.write(head(place.path, tar.DIRECTORY, mode, owner(status), seconds(status), xattrs=portable(found)))
+        self._out.write(head(place.path, layout.DIRECTORY, mode, owner(status), seconds(status), xattrs=portable(found)))
         self.entries += 1
         if not self._overlay:
             return
         refuse_elsewhere(found, place.path)
         if found.get(OPAQUE) == b"y":
             # As dockerd: the directory's mode and owner, and no time.
-            self._out.write(head(place.child(OPAQUE_MARK), tar.REGULAR, mode & 0o777, owner(status), 0))
+            self._out.write(head(place.child(layout.OPAQUE_MARK), layout.REGULAR, mode & 0o777, owner(status), 0))
             self.entries += 1
 
     def _directory(self, above: Place, name: bytes, device: int) -> None:
@@ -150,8 +148,8 @@ class _Packer:
         path = place.child(name)
         if self._overlay and is_whiteout(status):
             # Modes have their type bits, as dockerd writes them, but for what stands for something deleted.
-            hidden = place.child(WHITEOUT_PREFIX + name)
-            self._emit(head(hidden, tar.REGULAR, 0o600, owner(status), seconds(status)))
+            hidden = place.child(layout.WHITEOUT_PREFIX + name)
+            self._emit(head(hidden, layout.REGULAR, 0o600, owner(status), seconds(status)))
             return
         if untouched(path, status, self._furniture) or stat.S_ISSOCK(status.st_mode):
             return  # as dockerd: a socket without its server is nothing
@@ -159,7 +157,7 @@ class _Packer:
             key = (status.st_dev, status.st_ino)
             first = self._first.setdefault(key, path)
             if first != path:
-                self._emit(head(path, tar.HARDLINK, status.st_mode, owner(status), seconds(status), link=first))
+                self._emit(head(path, layout.HARDLINK, status.st_mode, owner(status), seconds(status), link=first))
                 return
         if stat.S_ISREG(status.st_mode):
             self._file(place, name, path)
@@ -182,7 +180,7 @@ class _Packer:
             if not self._overlay and untouched(path, status, _FURNITURE) and mode & 0o777 == _RUNTIME_MODE:
                 mode |= 0o755  # made by the runtime as a mount's place, which dockerd makes itself
             attached = portable(found) if found else ()
-            self._emit(head(path, tar.REGULAR, mode, owner(status), seconds(status), size=status.st_size, xattrs=attached))
+            self._emit(head(path, layout.REGULAR, mode, owner(status), seconds(status), size=status.st_size, xattrs=attached))
             content(self._out, fd, status.st_size, status.st_blocks)
             self.bytes += status.st_size
         finally:
@@ -192,12 +190,12 @@ class _Packer:
         kind = _KINDS[stat.S_IFMT(status.st_mode)]
         link = b""
         device = (0, 0)
-        if kind == tar.SYMLINK:
+        if kind == layout.SYMLINK:
             try:
                 link = os.readlink(name, dir_fd=place.fd)
             except OSError:
                 return  # replaced meanwhile
-        elif kind != tar.FIFO:
+        elif kind != layout.FIFO:
             device = (os.major(status.st_rdev), os.minor(status.st_rdev))
         found = attributes(b"/proc/self/fd/%d/%s" % (place.fd, name))
         self._emit(head(path, kind, status.st_mode, owner(status), seconds(status), link=link, device=device, xattrs=portable(found)))
@@ -215,11 +213,11 @@ class _Packer:
             return  # removed meanwhile by a container that runs
         moment = seconds(place.status)
         if kind == stat.S_IFDIR:
-            self._emit(head(path, tar.DIRECTORY, kind | 0o755, (0, 0), moment))
+            self._emit(head(path, layout.DIRECTORY, kind | 0o755, (0, 0), moment))
             inner = sorted(each for each in FURNITURE if each.startswith(path + b"/"))
             for each in inner:
                 self._bare(each, place)
         elif kind == stat.S_IFLNK:
-            self._emit(head(path, tar.SYMLINK, kind | 0o777, (0, 0), moment, link=MTAB))
+            self._emit(head(path, layout.SYMLINK, kind | 0o777, (0, 0), moment, link=MTAB))
         else:
-            self._emit(head(path, tar.REGULAR, kind | 0o755, (0, 0), moment))
+            self._emit(head(path, layout.REGULAR, kind | 0o755, (0, 0), moment))

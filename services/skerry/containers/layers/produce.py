@@ -1,4 +1,4 @@
-"""`python -m skerry.containers.layers.produce VERB ...`: walks over a container's files in a process of their own.
+"""`main` with VERB ... in sys.argv: walks over a container's files in a process of their own. Standard library only, to start quickly.
 
 `layer UPPER BELOW FILE` writes a container's changes into FILE, as a layer, and prints how many entries and bytes went in and the tar's
 size. `root ROOT` writes a root file system to stdout. `diff UPPER BELOW` writes kind and path of each change, ended by NUL. A walk over
@@ -49,7 +49,3 @@ def main() -> None:
     except (SkerryError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(1) from None
-
-
-if __name__ == "__main__":
-    main()

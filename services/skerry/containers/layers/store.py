@@ -132,18 +132,32 @@ class Layers:
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
 
     async def index(self, fresh: str, *, few: bool) -> Summary:
-        """Makes the tar in a fresh directory mountable. few: it has so few entries that no process is worth it. Raises Failed."""
+        """Makes the tar in a fresh directory mountable. few: it has so few entries that no process is worth it.
+
+        Raises InvalidArgument, Failed.
+        """
         async with self._slots:
-            return await self._parse("of a container", fresh, 0 if few else os.stat(f"{fresh}/tar").st_size)
+            return await self._parse("of a container", fresh, 0 if few else os.stat(f"{fresh}/tar").st_size, sync=not few)
 
     async def keep(self, fresh: str, layer: images_pb2.Layer, summary: Summary) -> None:
-        """Makes what lies in a fresh directory, tar and index, the node's copy of layer; nothing when it has one."""
+        """Makes what lies in a fresh directory, tar and index, the node's copy of layer; nothing when it has one.
+
+        It is mountable at once; `confirm` makes it last over a crash of the host. Until then a restarted service makes its index anew.
+        """
         name = _hex(layer.diff_id)
         async with self._lock(name):
             if name not in self._infos:
-                info = LayerInfo(layer.diff_id, self.form, layer.size, summary.entries, summary.bytes)
-                await asyncio.to_thread(self._publish, name, fresh, info)
-                self._infos[name] = info
+                if self.form == DIRECTORIES:
+                    os.unlink(f"{fresh}/tar")
+                await asyncio.to_thread(self._place, name, fresh)
+                self._infos[name] = LayerInfo(layer.diff_id, self.form, layer.size, summary.entries, summary.bytes)
+
+    async def confirm(self, layer: images_pb2.Layer) -> None:
+        """Makes a layer that was kept durable. Idempotent."""
+        name = _hex(layer.diff_id)
+        async with self._lock(name):
+            if (info := self._infos.get(name)) is not None:
+                await asyncio.to_thread(self._confirm, name, info)
 
     def graph_driver(self, directory: str, layers: Sequence[images_pb2.Layer]) -> dict[str, str]:
         """Returns what Docker's overlay2 shows in inspect."""
@@ -153,7 +167,7 @@ class Layers:
 
     async def sizes(self, directory: str, layers: Sequence[images_pb2.Layer]) -> tuple[int, int]:
         """Returns bytes written by the container, and those plus its image's, as `ps -s` shows them."""
-        written = await asyncio.to_thread(_tree_size, f"{directory}/upper")
+        written = await asyncio.to_thread(tree_size, f"{directory}/upper")
         infos = [self._infos.get(_hex(layer.diff_id)) for layer in layers]
         return written, written + sum(info.bytes if info else layer.size for info, layer in zip(infos, layers, strict=True))
 
@@ -205,14 +219,14 @@ class Layers:
         finally:
             await asyncio.to_thread(shutil.rmtree, fresh, ignore_errors=True)
 
-    async def _parse(self, diff_id: str, fresh: str, size: int) -> Summary:
+    async def _parse(self, diff_id: str, fresh: str, size: int, *, sync: bool = True) -> Summary:
         target = f"{fresh}/index.erofs" if self.form == EROFS else f"{fresh}/diff"
         if self.form == DIRECTORIES:
             os.mkdir(target, 0o755)
         lament = f"failed to register layer {diff_id}"
         if size <= _THREAD_LIMIT:
             try:
-                return await asyncio.to_thread(worker.prepare, self.form, f"{fresh}/tar", target, self._limits)
+                return await asyncio.to_thread(worker.prepare, self.form, f"{fresh}/tar", target, self._limits, sync=sync)
             except InvalidArgument as error:
                 raise InvalidArgument(f"{lament}: {error}") from None
             except OSError as error:
@@ -230,10 +244,23 @@ class Layers:
         if info.form == DIRECTORIES:
             os.unlink(f"{fresh}/tar")
         write_atomic(f"{fresh}/layer.json", msgspec.json.encode(info))
+        self._place(name, fresh)
+        sync_directory(self._root)
+
+    def _place(self, name: str, fresh: str) -> None:
         place = f"{self._root}/{name}"
         if os.path.exists(place):
             os.rename(place, f"{self._root}/.old-{name}-{new_id()[:8]}")
         os.rename(fresh, place)
+
+    def _confirm(self, name: str, info: LayerInfo) -> None:
+        place = f"{self._root}/{name}"
+        if os.path.exists(f"{place}/layer.json"):
+            return
+        if info.form == EROFS:
+            with open(f"{place}/index.erofs", "rb") as file:
+                os.fdatasync(file.fileno())
+        write_atomic(f"{place}/layer.json", msgspec.json.encode(info))
         sync_directory(self._root)
 
     # -- on the mounting thread, whose current directory is RUN/layers
@@ -357,7 +384,8 @@ class Layers:
         self._unmount_layer(name)
         del self._infos[name]
         # layer.json first: what remains of a crash here is no layer.
-        os.unlink(f"{self._root}/{name}/layer.json")
+        if os.path.exists(f"{self._root}/{name}/layer.json"):
+            os.unlink(f"{self._root}/{name}/layer.json")
         shutil.rmtree(f"{self._root}/{name}", ignore_errors=True)
         return True
 
@@ -457,7 +485,7 @@ def _sweep(root: str) -> None:
             shutil.rmtree(f"{root}/{name}", ignore_errors=True)
 
 
-def _tree_size(directory: str) -> int:
+def tree_size(directory: str) -> int:
     """Sums the sizes of all files, each inode once."""
     total = 0
     seen: set[int] = set()

@@ -11,13 +11,14 @@ from typing import Protocol
 
 import msgspec
 
+from skerry.containers.layers import layout
 from skerry.core.errors import InvalidArgument
 
-BLOCK = 512
+BLOCK = layout.BLOCK
 # Limits: above anything that real images hold, below what hurts the host.
 MAX_EXTENDED = 1 << 20
 MAX_NAME = 255
-MAX_PATH = 4095
+MAX_PATH = layout.MAX_PATH
 MAX_SEGMENTS = 1 << 16
 MAX_XATTRS = 64 << 10
 _MAX_ID = (1 << 32) - 2
@@ -31,12 +32,12 @@ class Limits(msgspec.Struct, frozen=True):
 
     entries: int = 1_000_000
     # Names in a path.
-    depth: int = 256
+    depth: int = layout.MAX_DEPTH
 
 
 DEFAULT = Limits()
 
-REGULAR, HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
+REGULAR, HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = layout.KINDS
 _MODES = {
     REGULAR: stat.S_IFREG,
     SYMLINK: stat.S_IFLNK,

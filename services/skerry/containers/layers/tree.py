@@ -3,13 +3,12 @@
 import stat
 from collections.abc import Iterable
 
-from skerry.containers.layers import tar
+from skerry.containers.layers import layout, tar
 from skerry.core.errors import InvalidArgument
 
-WHITEOUT_PREFIX = b".wh."
-# Names that aufs used for itself; not whiteouts.
-AUFS_PREFIX = b".wh..wh."
-OPAQUE_MARK = b".wh..wh..opq"
+WHITEOUT_PREFIX = layout.WHITEOUT_PREFIX
+AUFS_PREFIX = layout.AUFS_PREFIX
+OPAQUE_MARK = layout.OPAQUE_MARK
 _LINK_BUDGET = 40
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from skerry.containers.inside import open_at
-from skerry.containers.layers import tar
+from skerry.containers.layers import layout
 from skerry.core.errors import Failed
 
 OPAQUE = "trusted.overlay.opaque"
@@ -81,8 +81,8 @@ def descent() -> Iterator[list[Place]]:
 def enter(fd: int, path: bytes) -> Place:
     """Opens a place on a directory's descriptor, which is then its own. Raises Failed when it is deeper than layers may be."""
     try:
-        if path.count(b"/") >= tar.DEFAULT.depth or len(path) > tar.MAX_PATH:
-            raise Failed(f"a directory is deeper than {tar.DEFAULT.depth} or has a path of more than {tar.MAX_PATH} bytes")
+        if path.count(b"/") >= layout.MAX_DEPTH or len(path) > layout.MAX_PATH:
+            raise Failed(f"a directory is deeper than {layout.MAX_DEPTH} or has a path of more than {layout.MAX_PATH} bytes")
         names = sorted(map(os.fsencode, os.listdir(fd)), reverse=True)
         return Place(fd, path, names, os.fstat(fd))
     except BaseException:

@@ -12,9 +12,9 @@ from skerry.core.errors import InvalidArgument
 BAD_TAR = 2
 
 
-def prepare(form: str, tar_path: str, target: str, limits: Limits) -> erofs.Summary:
-    """Makes a layer's index file (form "erofs") or fills its directory ("directories")."""
-    return erofs.build(tar_path, target, limits) if form == "erofs" else unpack.unpack(tar_path, target, limits)
+def prepare(form: str, tar_path: str, target: str, limits: Limits, *, sync: bool = True) -> erofs.Summary:
+    """Makes a layer's index file (form "erofs"; durable if sync) or fills its directory ("directories"; durable in any case)."""
+    return erofs.build(tar_path, target, limits, sync=sync) if form == "erofs" else unpack.unpack(tar_path, target, limits)
 
 
 def main() -> None:

@@ -5,9 +5,9 @@ import os
 from collections.abc import Sequence
 from typing import Protocol
 
-from skerry.containers.layers import tar
+from skerry.containers.layers import layout
 
-END = bytes(2 * tar.BLOCK)
+END = bytes(2 * layout.BLOCK)
 # Larger pieces do not make anything quicker, and would sit in memory.
 PIECE = 1 << 20
 _OCTAL_7 = 1 << 21
@@ -41,7 +41,7 @@ def head(
     xattrs: Sequence[tuple[bytes, bytes]] = (),
 ) -> bytes:
     """Returns the header of one member. path is relative, a directory's without the last slash; mode may have the type bits."""
-    if kind == tar.DIRECTORY:
+    if kind == layout.DIRECTORY:
         path += b"/"
     pax = b""
     if len(path) > 100:
@@ -64,7 +64,7 @@ def head(
         return block
     # The name is nobody's: readers that know no pax would extract it.
     extended = _block(b"PaxHeaders.0/" + path[:80].rstrip(b"/"), b"x", 0o644, (0, 0), 0, len(pax), b"", (0, 0))
-    return extended + pax + bytes(-len(pax) % tar.BLOCK) + block
+    return extended + pax + bytes(-len(pax) % layout.BLOCK) + block
 
 
 def _block(
@@ -84,7 +84,7 @@ def _block(
     )
     body += b"ustar\x0000" + bytes(64)
     body += b"%07o\0%07o\0" % device if device != (0, 0) else bytes(16)
-    block = body.ljust(tar.BLOCK, b"\0")
+    block = body.ljust(layout.BLOCK, b"\0")
     return b"%s%06o\0 %s" % (block[:148], sum(block), block[156:])
 
 
@@ -106,8 +106,8 @@ def content(out: Sink, fd: int, size: int, blocks: int) -> None:
         _sparse(out, fd, size)
     else:
         _piece(out, fd, 0, size)
-    if size % tar.BLOCK:
-        out.write(bytes(-size % tar.BLOCK))
+    if size % layout.BLOCK:
+        out.write(bytes(-size % layout.BLOCK))
 
 
 def _piece(out: Sink, fd: int, offset: int, size: int) -> None:

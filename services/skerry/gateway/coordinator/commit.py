@@ -9,7 +9,7 @@ from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.images.v1 import images_pb2
 from skerry.core.ids import new_id
 from skerry.core.rpc.channel import call, call_again
-from skerry.gateway.coordinator.leftover import soon
+from skerry.gateway.coordinator.leftover import later, soon
 from skerry.gateway.docker.names import familiar
 from skerry.gateway.docker.system import SERVER_VERSION
 from skerry.gateway.peers import Peers
@@ -55,7 +55,7 @@ async def commit(peers: Peers, container: pb.Container, wanted: CommitWanted) ->
         image = (await call(lambda: peers.images.Commit(request))).image
     finally:
         release = images_pb2.ReleaseLeaseRequest(holder=holder)
-        await soon(peers, f"layer of {container.id[:12]}", lambda: peers.images.ReleaseLease(release))
+        later(peers, f"layer of {container.id[:12]}", lambda: peers.images.ReleaseLease(release))
     told = pb.RecordCommitRequest(
         container=container.id, image_id=image.id, image_name=familiar(wanted.name) if wanted.name else "", comment=wanted.comment
     )

@@ -9,6 +9,7 @@ from skerry.gateway.routes import (
     events,
     execs,
     images,
+    intake,
     listing,
     logs,
     networks,
@@ -16,11 +17,13 @@ from skerry.gateway.routes import (
     save,
     system,
     transfer,
+    usage,
     wait,
 )
 
 ALL: list[Route] = [
     *system.ROUTES,
+    *usage.ROUTES,
     *events.ROUTES,
     *listing.ROUTES,
     *containers.ROUTES,
@@ -33,6 +36,7 @@ ALL: list[Route] = [
     *transfer.ROUTES,
     *registries.ROUTES,
     *images.ROUTES,
+    *intake.ROUTES,
     *save.ROUTES,
     *networks.ROUTES,
 ]

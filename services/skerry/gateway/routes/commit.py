@@ -1,5 +1,8 @@
 """What a container changed: changes, commit, export."""
 
+import asyncio
+from collections.abc import AsyncIterator
+
 from aiohttp import web
 
 from skerry.api.containers.v1 import containers_pb2 as pb
@@ -14,9 +17,10 @@ from skerry.gateway.docker.commit import check_changes, parse_config
 from skerry.gateway.docker.images import join_reference
 from skerry.gateway.docker.inspect import config as own_config
 from skerry.gateway.errors import BadInput
+from skerry.gateway.fifo import pieces
 from skerry.gateway.routes.containers import owned, sandbox_of
 
-_KINDS = {pb.DiffResponse.KIND_MODIFIED: 0, pb.DiffResponse.KIND_ADDED: 1, pb.DiffResponse.KIND_DELETED: 2}
+_KINDS = {pb.Change.KIND_MODIFIED: 0, pb.Change.KIND_ADDED: 1, pb.Change.KIND_DELETED: 2}
 
 
 async def changes(call: Call) -> web.StreamResponse:
@@ -25,9 +29,9 @@ async def changes(call: Call) -> web.StreamResponse:
 
     async def read() -> list[dict[str, object]]:
         # Names that are no UTF-8 look as Go's encoder makes them.
-        return [
-            {"Path": item.path.decode("utf-8", "replace"), "Kind": _KINDS[item.kind]} async for item in call.peers.containers.Diff(request)
-        ]
+        found = [change async for item in call.peers.containers.Diff(request) for change in item.changes]
+        # Names that are no UTF-8 look as Go's encoder makes them.
+        return [{"Path": change.path.decode("utf-8", "replace"), "Kind": _KINDS[change.kind]} for change in found]
 
     return json(await call_again(read, what="the container service") or None)
 
@@ -75,19 +79,37 @@ async def _name(call: Call, repository: str, tag: str) -> str:
 
 async def export(call: Call) -> web.StreamResponse:
     """GET /containers/{id}/export."""
-    request = pb.ExportRequest(container=await call.container_id())
-    stream = call.peers.containers.Export(request)
-    try:
+    container_id = await call.container_id()
+    response: web.StreamResponse | None = None
+    async for piece in _exported(call, container_id):
         # An error before the first piece has a status of its own.
-        piece = await stream.read()
-        response = await streaming(call, "application/octet-stream")
-        while isinstance(piece, pb.ExportResponse):
-            await response.write(piece.chunk)
-            piece = await stream.read()
-    finally:
-        stream.cancel()
+        response = response or await streaming(call, "application/octet-stream")
+        await response.write(piece)
+    response = response or await streaming(call, "application/octet-stream")
     await response.write_eof()
     return response
+
+
+async def _exported(call: Call, container_id: str) -> AsyncIterator[bytes]:
+    """Yields the tar: through a FIFO where node and gateway share a machine's files, else as the node's pieces."""
+    boot_id = await asyncio.to_thread(_boot_id)
+    stream = call.peers.containers.Export(pb.ExportRequest(container=container_id, boot_id=boot_id))
+    try:
+        item = await stream.read()
+        if isinstance(item, pb.ExportResponse) and item.WhichOneof("content") == "path":
+            async for piece in pieces(item.path):
+                yield piece
+            item = await stream.read()  # raises when the tar is not whole
+        while isinstance(item, pb.ExportResponse):
+            yield item.chunk
+            item = await stream.read()
+    finally:
+        stream.cancel()
+
+
+def _boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
 
 
 ROUTES: list[Route] = [

@@ -38,16 +38,15 @@ async def listing(call: Call) -> web.StreamResponse:
     )
     if (dangling := wanted.boolean("dangling")) is not None:
         request.dangling = dangling
+    request.hide_intermediate = not call.flag("all")
+    request.brief = not call.flag("shared-size")
 
     async def read() -> list[pb.Image]:
-        return [item.image async for item in call.peers.images.List(request)]
+        return [image async for item in call.peers.images.List(request) for image in (item.images or [item.image])]
 
     found = await call_again(read, what=_WHAT)
-    # Intermediate images of a build: without a name and somebody's parent.
-    parents = {image.parent for image in found if image.parent} if not call.flag("all") else set()
-    visible = [image for image in found if image.repo_tags or image.repo_digests or image.id not in parents]
-    shared = _shared_sizes(visible) if call.flag("shared-size") else {}
-    return json([summary(image, call.version, shared_size=shared.get(image.id, -1)) for image in visible])
+    shared = _shared_sizes(found) if call.flag("shared-size") else {}
+    return json([summary(image, call.version, shared_size=shared.get(image.id, -1)) for image in found])
 
 
 def _shared_sizes(images: list[pb.Image]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from skerry.gateway import filters
 from skerry.gateway.call import Call, Route, json, registry_auth
 from skerry.gateway.docker.images import failure, join_reference, progress
 from skerry.gateway.errors import BadInput, status_of
-from skerry.gateway.routes.transfer import Output, store_there
+from skerry.gateway.routes.output import Output, store_there
 
 _WHAT = "the image store"
 _SEARCH_FILTERS = frozenset({"is-automated", "is-official", "stars"})

@@ -13,7 +13,7 @@ from skerry.core.errors import NotFound
 from skerry.core.rpc.channel import call_again, translated
 from skerry.gateway import platforms
 from skerry.gateway.call import COMMON_HEADERS, Call, Route
-from skerry.gateway.sending import Sender, sending
+from skerry.gateway.sending import Sender, boot_id, sending
 
 # Pieces that are looked at before the answer begins.
 _EARLY = 8
@@ -31,7 +31,7 @@ async def save_one(call: Call) -> web.StreamResponse:
 
 async def _save(call: Call, names: list[str]) -> web.StreamResponse:
     await call_again(lambda: call.peers.images.Info(pb.InfoRequest()), what="the image store")
-    request = pb.SaveRequest(images=names, boot_id=_boot_id(), platform=platforms.parameter(call))
+    request = pb.SaveRequest(images=names, boot_id=boot_id(), platform=platforms.parameter(call))
     try:
         return await _answer(call, request)
     except NotFound as error:
@@ -107,11 +107,6 @@ async def _messages(call: Call, request: pb.SaveRequest) -> AsyncIterator[AsyncI
         stream.cancel()
         with suppress(RuntimeError):  # it is being read: the call that reads it is cancelled
             await messages.aclose()
-
-
-def _boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # not a disk
-        return file.read().strip()
 
 
 ROUTES: list[Route] = [

@@ -1,7 +1,6 @@
-"""ping, version, info, df, and the nouns that this engine has none of: volumes, plugins, swarm."""
+"""ping, version, info, and the nouns that this engine has none of: volumes, plugins, swarm."""
 
 import asyncio
-from typing import Any
 
 import grpc.aio
 from aiohttp import web
@@ -12,10 +11,6 @@ from skerry.core.errors import NotFound, NotSupported, SkerryError, Unavailable
 from skerry.core.rpc.channel import call_again
 from skerry.gateway.call import COMMON_HEADERS, Call, Handler, Route, json
 from skerry.gateway.docker import system
-from skerry.gateway.docker.images import summary as image_summary
-from skerry.gateway.docker.ps import summary as container_summary
-from skerry.gateway.routes.listing import Names, containers, images, sandboxes
-from skerry.gateway.versions import CONSOLE_SIZE
 
 _PING_HEADERS = {**COMMON_HEADERS, "Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache", "Swarm": "inactive"}
 
@@ -47,27 +42,6 @@ async def _images(call: Call) -> images_pb2.InfoResponse | None:
         return await call_again(lambda: call.peers.images.Info(images_pb2.InfoRequest()), patience=0.5, what="the image store")
     except (SkerryError, grpc.aio.AioRpcError):
         return None
-
-
-async def disk_usage(call: Call) -> web.StreamResponse:
-    """GET /system/df."""
-    every, boxes, known, store = await asyncio.gather(
-        containers(call.peers, size=True), sandboxes(call.peers), images(call.peers), _images(call)
-    )
-    names = Names(known)
-    uses: dict[str, int] = {}
-    for container in every:
-        uses[container.image_id] = uses.get(container.image_id, 0) + 1
-    document: dict[str, Any] = {
-        "LayersSize": store.layers_size if store else 0,
-        "Images": [image_summary(image, call.version, containers=uses.get(image.id, 0), shared_size=0) for image in known or []],
-        "Containers": [container_summary(container, boxes.get(container.id), names, call.version) for container in every],
-        "Volumes": [],
-        "BuildCache": [],
-    }
-    if call.version < CONSOLE_SIZE:
-        document["BuilderSize"] = 0
-    return json(document)
 
 
 async def volumes(call: Call) -> web.StreamResponse:
@@ -109,7 +83,6 @@ ROUTES: list[Route] = [
     ("HEAD", "/_ping", ping),
     ("GET", "/version", version),
     ("GET", "/info", info),
-    ("GET", "/system/df", disk_usage),
     ("GET", "/volumes", volumes),
     ("GET", "/volumes/{name}", volume),
     ("DELETE", "/volumes/{name}", volume),

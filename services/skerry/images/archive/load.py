@@ -5,6 +5,8 @@ Runs on a thread. What was stored but is not used by an image found at the end i
 
 import io
 import posixpath
+import time
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import msgspec
@@ -12,6 +14,8 @@ import msgspec
 from skerry.core.errors import InvalidArgument
 from skerry.images import config as configs
 from skerry.images import manifest as manifests
+from skerry.images.archive import legacy
+from skerry.images.archive.found import Found
 from skerry.images.archive.tars import BLOCK, Content, members
 from skerry.images.blobs import Blobs
 from skerry.images.layers import CHUNK, FORMAT_ERRORS, Rewound, Stored, Watched, compression, peek, plain, take
@@ -20,33 +24,47 @@ from skerry.images.reference import DEFAULT_TAG, is_digest, parse
 _MAX_DOCUMENTS = 64 << 20
 _MAX_LINKS = 16
 _MAX_SMALL = 64 << 10
+_MAX_DEPTH = 4
+_PROGRESS_SECONDS = 0.1
+# What is shown of a layer's path: name, bytes so far, bytes in all.
+Show = Callable[[str, int, int], None]
 _NAME_KEYS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
-
-
-class Found(msgspec.Struct):
-    """One image of the archive: its configuration, its layers, lowest first, and its full names."""
-
-    config: bytes
-    layers: list[Stored]
-    names: list[str]
-    # Bytes of the manifest it came with (OCI); empty in a docker-archive.
-    manifest: bytes = b""
 
 
 class _Entry(msgspec.Struct, rename="pascal"):
     config: str
-    layers: list[str]
+    layers: list[str] | None = None
     repo_tags: list[str] | None = None
+    parent: str = ""
+
+
+class _Shown(Rewound):
+    """Tells how far a layer has come."""
+
+    def __init__(self, content: Content, head: bytes, tell: Callable[[int], None]) -> None:
+        super().__init__(content, head)
+        self._tell = tell
+        self._count = 0
+        self._shown = time.monotonic()
+
+    def pull(self, size: int) -> bytes:
+        data = super().pull(size)
+        self._count += len(data)
+        if (now := time.monotonic()) - self._shown > _PROGRESS_SECONDS:
+            self._shown = now
+            self._tell(self._count)
+        return data
 
 
 class Archive:
     """What one archive holds, by path. Feed it with `read`, then ask `images`."""
 
-    def __init__(self, blobs: Blobs, *, keep_compressed: bool, limit: int, ratio: float) -> None:
+    def __init__(self, blobs: Blobs, *, keep_compressed: bool, limit: int, ratio: float, show: Show = lambda *_: None) -> None:
         self._blobs = blobs
         self._keep = keep_compressed
         self._limit = limit
         self._ratio = ratio
+        self._show = show
         self._layers: dict[str, Stored] = {}
         self._documents: dict[str, bytes] = {}
         self._links: dict[str, str] = {}
@@ -80,28 +98,51 @@ class Archive:
     def _file(self, path: str, size: int, content: Content) -> None:
         head = peek(content, BLOCK)
         if _is_layer(path, size, head):
-            self._layers[path] = take(Rewound(content, head), self._blobs, keep_compressed=self._keep, limit=self._limit, ratio=self._ratio)
+            name = _shown_name(path)
+            self._layers[path] = self._take(_Shown(content, head, lambda current: self._show(name, current, size)))
+            self._show(name, size, size)
             return
         self._documents_size += size
         if self._documents_size > _MAX_DOCUMENTS:
             raise InvalidArgument(f"archive has more than {_MAX_DOCUMENTS} bytes of documents")
         self._documents[path] = head + content.read()
 
-    def images(self) -> list[Found]:
-        """Returns the images. Raises InvalidArgument when a part is missing or does not fit."""
+    def _take(self, source: Any) -> Stored:
+        return take(source, self._blobs, keep_compressed=self._keep, limit=self._limit, ratio=self._ratio)
+
+    def images(self, wanted: manifests.Platform | None = None) -> list[Found]:
+        """Returns the images, or only those for a platform. Raises InvalidArgument when a part is missing or does not fit."""
+        found = self._images()
+        for one in found:
+            document = configs.decode(one.config)
+            if document.os not in (None, "", "linux"):
+                raise InvalidArgument(f"cannot load {document.os[:100]} image on linux")
+        if wanted is None:
+            return found
+        fitting = [one for one in found if _fits(one, wanted)]
+        if found and not fitting:
+            raise InvalidArgument(f"archive has no image that matches the specified platform: {wanted}")
+        return fitting
+
+    def _images(self) -> list[Found]:
         if "manifest.json" in self._documents:
-            return [self._docker(entry) for entry in _decode(self._documents["manifest.json"], list[_Entry], "manifest.json")]
+            return [self._docker(entry) for entry in _decode(self._documents["manifest.json"], list[_Entry] | None, "manifest.json") or ()]
         if "index.json" in self._documents:
             index = manifests.decode(self._documents["index.json"], manifests.OCI_INDEX)
             if not isinstance(index, manifests.Index):
                 raise InvalidArgument("invalid index.json: not an index")
-            return [one for descriptor in index.manifests for one in self._oci(descriptor, 0)]
+            return _joined([one for descriptor in index.manifests for one in self._oci(descriptor, 0)])
+        if "repositories" in self._documents:
+            return legacy.images(self._documents["repositories"], self._document, self._layer, _full)
         raise InvalidArgument("invalid archive: does not contain a manifest.json")
 
     def _docker(self, entry: _Entry) -> Found:
-        layers = [self._layer(path) for path in entry.layers]
+        config = self._document(entry.config)
+        # Before the layers: a document that is none is told as such.
+        configs.admit(config)
+        layers = [self._layer(path) for path in entry.layers or []]
         names = [_full(tag) for tag in entry.repo_tags or []]
-        return _checked(Found(self._document(entry.config), layers, names))
+        return _checked(Found(config, layers, names, parent=entry.parent if is_digest(entry.parent) else ""))
 
     def _oci(self, descriptor: manifests.Descriptor, depth: int) -> list[Found]:
         data = self._document(_blob(descriptor.digest))
@@ -109,8 +150,8 @@ class Archive:
             raise InvalidArgument(f"manifest verification failed for digest {descriptor.digest}")
         document = manifests.decode(data, descriptor.media_type)
         if isinstance(document, manifests.Index):
-            if depth:
-                raise InvalidArgument("index within an index")
+            if depth >= _MAX_DEPTH:
+                raise InvalidArgument("indexes nest too deep")
             found = []
             for one in document.manifests:
                 if self._has(_blob(one.digest)) and (one.platform is None or one.platform.os != "unknown"):
@@ -150,9 +191,7 @@ class Archive:
         stored = self._layers.get(resolved)
         if stored is None and len(small := self._documents.get(resolved, b"")) > 0 and not small.strip(b"\0"):
             # An empty layer (two blocks of zeros) looks like nothing until a manifest says what it is.
-            stored = self._layers[resolved] = take(
-                io.BytesIO(small), self._blobs, keep_compressed=self._keep, limit=self._limit, ratio=self._ratio
-            )
+            stored = self._layers[resolved] = self._take(io.BytesIO(small))
         if stored is None:
             raise InvalidArgument(f"invalid archive: open {path[:200]}: no such file or directory")
         return stored
@@ -162,10 +201,34 @@ def _checked(found: Found) -> Found:
     diff_ids = configs.admit(found.config).diff_ids()
     if len(diff_ids) != len(found.layers):
         raise InvalidArgument(f"invalid manifest, layers length mismatch: expected {len(diff_ids)}, got {len(found.layers)}")
-    for expected, layer in zip(diff_ids, found.layers, strict=True):
+    for number, (expected, layer) in enumerate(zip(diff_ids, found.layers, strict=True)):
         if expected != layer.diff_id:
-            raise InvalidArgument(f"invalid diffID for layer: expected {expected!r}, got {layer.diff_id!r}")
+            raise InvalidArgument(f'invalid diffID for layer {number}: expected "{expected}", got "{layer.diff_id}"')
     return found
+
+
+def _joined(found: list[Found]) -> list[Found]:
+    """Makes one of what the index lists once for each name."""
+    images: dict[bytes, Found] = {}
+    for one in found:
+        first = images.setdefault(one.config, one)
+        if first is not one:
+            first.names += [name for name in one.names if name not in first.names]
+    return list(images.values())
+
+
+def _fits(found: Found, wanted: manifests.Platform) -> bool:
+    document = configs.decode(found.config)
+    if (document.os or "linux", document.architecture) != (wanted.os, wanted.architecture):
+        return False
+    return not wanted.variant or wanted.variant == document.variant
+
+
+def _shown_name(path: str) -> str:
+    """Docker shows a layer's digest; what an archive's paths are made of before it is known."""
+    parts = path.split("/")
+    name = parts[-2] if parts[-1] == "layer.tar" and len(parts) > 1 else parts[-1]
+    return name[:12]
 
 
 def _is_layer(path: str, size: int, head: bytes) -> bool:
@@ -189,7 +252,7 @@ def _blob(digest: str) -> str:
 def _full(tag: str) -> str:
     reference = parse(tag)
     if not reference.tag:
-        raise InvalidArgument(f"invalid tag {tag!r}")
+        raise InvalidArgument(f'invalid tag "{tag[:300]}"')
     return f"{reference.repository}:{reference.tag}"
 
 

@@ -125,7 +125,7 @@ def _parts(images: list[Chosen]) -> dict[str, _Part]:
                 reference = parse(name)
                 legacy.setdefault(reference.familiar_name, {})[reference.tag] = image.layers[-1].diff_id.removeprefix("sha256:")
         items.append(item)
-    parts["manifest.json"] = _Part(msgspec.json.encode(items) + b"\n")
+    parts["manifest.json"] = _Part(msgspec.json.encode(items or None) + b"\n")
     parts["index.json"] = _Part(msgspec.json.encode({"schemaVersion": 2, "mediaType": _INDEX, "manifests": descriptors}))
     parts["oci-layout"] = _Part(b'{"imageLayoutVersion": "1.0.0"}')
     if legacy:

@@ -6,7 +6,7 @@ file (blobs/files.py), or as the compressed blob only (blobs/s3.py), read back a
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -121,3 +121,22 @@ class Blobs(Protocol):
 
     def tidy(self, before: float) -> None:
         """Removes what writers left that died before then (Unix seconds)."""
+
+
+class Arrived(Protocol):
+    """A file that holds a layer as it came; whole at `commit` of the layer."""
+
+    path: str
+
+    def sync(self) -> None:
+        """Makes the content durable."""
+
+
+@runtime_checkable
+class TakesOver(Protocol):
+    """A store that makes a file its own by renaming it: what came need not be written twice."""
+
+    def taking_over(self, part: Arrived, compression: str, *, keep: bool) -> AbstractContextManager[LayerWriter]:
+        """Begins a layer as Blobs.layer does. At commit the file at part.path, on the same file system and checked by the caller, becomes
+        the compressed blob when it is kept, or the layer itself when it came plain; it stays where it is otherwise.
+        """

@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from typing import BinaryIO
 
+from skerry.core import linux
 from skerry.core.errors import Failed, InvalidArgument, NotFound
 from skerry.core.files import sync_directory
-from skerry.images.blobs import Link, Listed
+from skerry.images.blobs import Arrived, Link, Listed
 
 _ALGORITHM = "sha256:"
+_WRITEBACK = 16 << 20
 _PIECE = 1 << 20
 
 
@@ -24,6 +26,7 @@ class _Writer:
         self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - closed by writer()
         self._hash = hashlib.sha256()
         self._size = 0
+        self._begun = 0
 
     def write(self, data: bytes | memoryview) -> None:
         self._hash.update(data)
@@ -32,14 +35,17 @@ class _Writer:
         try:
             while view:
                 view = view[self._file.write(view) :]
+            if self._size - self._begun >= _WRITEBACK:
+                # While more comes the disk works: the sync at the end finds little left to do.
+                linux.start_writeback(self._file.fileno(), self._begun, self._size - self._begun)
+                self._begun = self._size
         except OSError as error:
             # Said here, where it is known that not the client's stream is at fault.
             raise Failed(f"write {self.path}: {(error.strerror or str(error)).lower()}") from None
 
     def commit(self, expected: str = "") -> tuple[str, int]:
         digest = f"{_ALGORITHM}{self._hash.hexdigest()}"
-        if expected and digest != expected:
-            raise Failed(f"filesystem layer verification failed for digest {expected}: content has {digest}")
+        _check(digest, expected)
         if self._blobs.has(digest):
             os.utime(self._blobs.where(digest))  # as young as if it had come now: a sweep's grace counts from here
             return digest, self._size  # the same bytes: what nodes have mounted stays the one copy
@@ -82,6 +88,55 @@ class _LayerWriter:
     def commit(self, expected_diff: str = "", expected: str = "") -> tuple[str, int, str]:
         diff_id, size = self._plain.commit(expected_diff)
         return diff_id, size, self._compressed.commit(expected)[0] if self._compressed is not None else ""
+
+
+class _TakingOver:
+    """The plain tar as the layer comes; the form it came in is a file already, hashed by who wrote it."""
+
+    def __init__(self, blobs: "FileBlobs", plain: _Writer, part: Arrived, *, keep: bool) -> None:
+        self._blobs = blobs
+        self._plain = plain
+        self._part = part
+        self._keep = keep
+        self.write = plain.write
+
+    def came(self, data: bytes | memoryview) -> None:
+        return
+
+    def commit(self, expected_diff: str = "", expected: str = "") -> tuple[str, int, str]:
+        diff_id, size = self._plain.commit(expected_diff)
+        if not self._keep:
+            return diff_id, size, ""
+        self._blobs.adopt(self._part, expected)
+        return diff_id, size, expected
+
+
+class _TakingOverPlain:
+    """A layer that came plain: the file is what will be kept."""
+
+    def __init__(self, blobs: "FileBlobs", part: Arrived) -> None:
+        self._blobs = blobs
+        self._part = part
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def came(self, data: bytes | memoryview) -> None:
+        return
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._hash.update(data)
+        self._size += len(data)
+
+    def commit(self, expected_diff: str = "", expected: str = "") -> tuple[str, int, str]:
+        digest = f"{_ALGORITHM}{self._hash.hexdigest()}"
+        _check(digest, expected_diff)
+        self._blobs.adopt(self._part, digest)
+        return digest, self._size, ""
+
+
+def _check(digest: str, expected: str) -> None:
+    if expected and digest != expected:
+        raise Failed(f"filesystem layer verification failed for digest {expected}: content has {digest}")
 
 
 @asynccontextmanager
@@ -128,6 +183,23 @@ class FileBlobs:
             plain = stack.enter_context(self.writer())
             compressed = stack.enter_context(self.writer()) if compression and keep else None
             yield _LayerWriter(plain, compressed)
+
+    @contextmanager
+    def taking_over(self, part: Arrived, compression: str, *, keep: bool) -> Iterator[_TakingOver | _TakingOverPlain]:
+        if not compression:
+            yield _TakingOverPlain(self, part)
+            return
+        with self.writer() as plain:
+            yield _TakingOver(self, plain, part, keep=keep)
+
+    def adopt(self, part: Arrived, digest: str) -> None:
+        """Makes a file of this file system, whose digest was checked, the blob; it stays where it is when the blob is here already."""
+        if self.has(digest):
+            os.utime(self.where(digest))
+            return
+        part.sync()
+        os.rename(part.path, self.where(digest))
+        sync_directory(self.folder)
 
     def by_path(self) -> AbstractContextManager[_Writer]:
         return self.writer()

@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import InvalidArgument, NotFound, SkerryError, Unauthorized
 from skerry.core.lifecycle import Tasks
 from skerry.images import manifest
@@ -27,13 +28,15 @@ from skerry.images.distribution.sending import blob_headers
 from skerry.images.distribution.serving import Serving
 from skerry.images.distribution.shelf import Shelf
 from skerry.images.reference import DEFAULT_DOMAIN, parse
-from skerry.images.registry.client import Credentials, Endpoint, Repository, endpoints
+from skerry.images.registry.endpoints import Endpoint, is_insecure, name_of
+from skerry.images.registry.reach import Registries, credentials
+from skerry.images.registry.repository import Repository
 
 _log = logging.getLogger(__name__)
 _PIECE = 1 << 18
 # The last bytes of a blob are sent when its digest is known to be right: a client never gets a wrong blob whole.
 _HELD_BACK = 1 << 16
-# Repositories whose token is kept.
+# Repositories whose place is remembered.
 _REMEMBERED = 200
 _HUB_AUTH = "https://index.docker.io/v1/"
 
@@ -52,11 +55,10 @@ class _Auths(msgspec.Struct):
 class Upstreams:
     """Which registries are stood for, where they are and under which name they are asked."""
 
-    def __init__(self, session: aiohttp.ClientSession, upstreams: list[str], auths: str, insecure: list[str]) -> None:
-        self._session = session
+    def __init__(self, asked: Registries, upstreams: list[str], auths: str) -> None:
+        self._asked = asked
         self._urls = dict(_split(one) for one in upstreams)
         self._auths = auths
-        self._insecure = insecure
         self._known: dict[str, Repository] = {}
 
     def has(self, repository: str) -> bool:
@@ -64,22 +66,28 @@ class Upstreams:
         return repository.partition("/")[0] in self._urls
 
     async def of(self, repository: str) -> Repository:
-        """Returns the repository there, with the token it has. Raises InvalidArgument when the credentials cannot be read."""
+        """Returns the repository there. Raises InvalidArgument when the credentials cannot be read, Failed, Unavailable."""
         if repository not in self._known:
             domain = repository.partition("/")[0]
-            url = self._urls[domain]
-            endpoint = Endpoint(url) if url else endpoints(domain, [], self._insecure)[0]
-            credentials = await asyncio.to_thread(self._credentials, domain) if self._auths else Credentials()
+            auth = await asyncio.to_thread(self._credentials, domain) if self._auths else pb.RegistryAuth()
+            reference, url = parse(repository), self._urls[domain]
+            if url:
+                endpoint = Endpoint(url)
+                loopback = is_insecure(endpoint.host, [], [name_of(endpoint.host)])
+                endpoint = Endpoint(url, verify=not loopback)
+                found = Repository(self._asked.transport, self._asked.tokens, reference, endpoint, credentials(auth))
+            else:
+                found = await self._asked.repository(reference, auth, "pull")
             while len(self._known) >= _REMEMBERED:
                 del self._known[next(iter(self._known))]
-            self._known[repository] = Repository(self._session, parse(repository), endpoint, credentials)
+            self._known[repository] = found
         return self._known[repository]
 
     def forget(self, repository: str) -> None:
-        """Forgets the token."""
+        """Asks anew where it is and with which credentials."""
         self._known.pop(repository, None)
 
-    def _credentials(self, domain: str) -> Credentials:
+    def _credentials(self, domain: str) -> pb.RegistryAuth:
         try:
             with open(self._auths, "rb") as file:
                 found = msgspec.json.decode(file.read(1 << 20), type=_Auths).auths
@@ -88,12 +96,12 @@ class Upstreams:
         keys = (domain, f"https://{domain}", *((_HUB_AUTH,) if domain == DEFAULT_DOMAIN else ()))
         one = next((found[key] for key in keys if key in found), None)
         if one is None:
-            return Credentials()
+            return pb.RegistryAuth()
         try:
             user, _, password = base64.b64decode(one.auth).decode().partition(":")
         except (binascii.Error, UnicodeError):
             raise InvalidArgument(f"{self._auths}: malformed auth of {domain}") from None
-        return Credentials(one.username or user, one.password or password, one.identitytoken)
+        return pb.RegistryAuth(username=one.username or user, password=one.password or password, identity_token=one.identitytoken)
 
 
 def _split(entry: str) -> tuple[str, str]:

@@ -7,7 +7,6 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-import aiohttp
 from aiohttp import web
 
 from skerry.core.errors import InvalidArgument, SkerryError
@@ -31,6 +30,7 @@ from skerry.images.distribution.shelf import Shelf
 from skerry.images.distribution.tokens import Tokens, load_key
 from skerry.images.distribution.uploads import Uploads
 from skerry.images.distribution.users import Users
+from skerry.images.registry.reach import Registries
 from skerry.images.storing import Storing
 from skerry.images.streams import Streams
 
@@ -106,9 +106,8 @@ async def distribution(
     streams: Streams,
     collector: Collector,
     storing: Storing,
-    session: aiohttp.ClientSession,
+    asked: Registries,
     tasks: Tasks,
-    insecure: list[str],
     layer_bytes: int,
     layer_ratio: float,
 ) -> AsyncIterator[str]:
@@ -134,7 +133,7 @@ async def distribution(
     uploads = Uploads(blobs, most=settings.distribution_uploads, idle=settings.distribution_upload_idle)
     shelf = Shelf(catalog, records, blobs, streams, collector, storing, gate, uploads, settings)
     serving = Serving(shelf, Compressing(catalog, blobs, streams, keep=True))
-    upstreams = Upstreams(session, settings.distribution_upstreams, settings.distribution_upstream_auths, insecure)
+    upstreams = Upstreams(asked, settings.distribution_upstreams, settings.distribution_upstream_auths)
     mirror = Mirror(shelf, serving, upstreams, tasks, folder)
     becoming = Becoming(shelf, layer_bytes=layer_bytes, layer_ratio=layer_ratio)
     app = _app(shelf, BlobRoutes(shelf, serving, mirror), ManifestRoutes(shelf, serving, becoming, mirror), ListRoutes(shelf))

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from skerry.core.errors import InvalidArgument
-from skerry.core.settings import Common
+from skerry.images.stores import StoreSettings
 
 
-class DistributionSettings(Common, frozen=True, kw_only=True):
+class DistributionSettings(StoreSettings, frozen=True, kw_only=True):
     """Read from SKERRY_IMAGES_DISTRIBUTION_*. Sizes in bytes."""
 
     # HOST:PORT where the API is served; empty: nowhere.

@@ -4,12 +4,16 @@ from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import Failed, InvalidArgument, SkerryError, Unauthorized
 from skerry.images.reference import DEFAULT_DOMAIN
-from skerry.images.registry.client import CHALLENGE, TIMEOUT, TRANSIENT, bounded, endpoints, unreachable, words_of
-from skerry.images.registry.reach import Registries
+from skerry.images.registry.auth import Challenge, challenge_of
+from skerry.images.registry.endpoints import Endpoint
+from skerry.images.registry.reach import Registries, credentials
+from skerry.images.registry.transport import TRANSIENT
+from skerry.images.registry.words import bounded, unreachable, words_of
 
 _CLIENT = "docker"
 _MAX_ANSWER = 1 << 20
@@ -21,51 +25,57 @@ class Logins:
 
     def __init__(self, registries: Registries) -> None:
         self._registries = registries
-        self._session = registries.session
+        self._transport = registries.transport
 
     async def login(self, auth: pb.RegistryAuth) -> str:
         """Returns the refresh token that the registry gave, mostly none. Raises InvalidArgument, Unauthorized, Failed, Unavailable."""
         last: SkerryError = Failed("no registry to log in to")
-        for endpoint in endpoints(_domain(auth.server_address), [], self._registries.insecure):
-            url = f"{endpoint.base}/v2/"
+        for endpoint in await self._registries.endpoints(domain_of(auth.server_address)):
             try:
-                return await self._try(url, auth)
+                return await self._try(endpoint, auth)
             except TRANSIENT as error:
-                last = unreachable(url, error)
+                last = unreachable(f"{endpoint.base}/v2/", error)
         raise last
 
-    async def _try(self, url: str, auth: pb.RegistryAuth) -> str:
-        async with self._session.get(url, timeout=TIMEOUT) as response:
+    async def _try(self, endpoint: Endpoint, auth: pb.RegistryAuth) -> str:
+        url = f"{endpoint.base}/v2/"
+        async with self._transport.send("GET", URL(url, encoded=True), endpoint, {}) as response:
             if response.status != 401:
                 return _accepted(url, response)
-            scheme, _, rest = response.headers.get("WWW-Authenticate", "").partition(" ")
-            parameters = dict(CHALLENGE.findall(rest))
+            challenge = challenge_of(response.headers.get("WWW-Authenticate", ""))
         refresh = ""
-        if scheme.lower() == "bearer" and parameters.get("realm"):
-            token, refresh = await self._token(url, parameters, auth)
+        if challenge is not None and challenge.scheme == "bearer" and challenge.realm:
+            token, refresh = await self._token(endpoint, challenge, auth)
             authorization = f"Bearer {token}"
         elif auth.username:
-            authorization = aiohttp.BasicAuth(auth.username, auth.password, "utf-8").encode()
+            authorization = credentials(auth).basic()
         else:
             raise Failed(f'Get "{url}": no basic auth credentials')
-        async with self._session.get(url, headers={"Authorization": authorization}, timeout=TIMEOUT) as response:
+        async with self._transport.send("GET", URL(url, encoded=True), endpoint, {"Authorization": authorization}) as response:
             _accepted(url, response)
             return refresh
 
-    async def _token(self, url: str, parameters: dict[str, str], auth: pb.RegistryAuth) -> tuple[str, str]:
+    async def _token(self, endpoint: Endpoint, challenge: Challenge, auth: pb.RegistryAuth) -> tuple[str, str]:
         """Returns access and refresh token. Raises Unauthorized, Failed."""
-        realm, service = parameters["realm"], parameters.get("service", "")
-        if urlsplit(realm).scheme not in ("http", "https"):
-            raise Failed(f"unsupported token realm: {realm[:200]}")
+        url, where, headers = f"{endpoint.base}/v2/", challenge.realm, {}
+        if urlsplit(where).scheme not in ("http", "https"):
+            raise Failed(f"unsupported token realm: {where[:200]}")
+        method, body = "GET", None
         if auth.identity_token:
-            form = {"grant_type": "refresh_token", "service": service, "client_id": _CLIENT, "refresh_token": auth.identity_token}
-            request = self._session.post(realm, data=form, timeout=TIMEOUT)
+            form = {
+                "grant_type": "refresh_token",
+                "service": challenge.service,
+                "client_id": _CLIENT,
+                "refresh_token": auth.identity_token,
+            }
+            method, body = "POST", urlencode(form).encode()
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
         else:
-            query = {"account": auth.username, "client_id": _CLIENT, "offline_token": "true", "service": service}
-            whole = f"{realm}{'&' if '?' in realm else '?'}{urlencode({key: value for key, value in query.items() if value})}"
-            basic = aiohttp.BasicAuth(auth.username, auth.password, "utf-8") if auth.username else None
-            request = self._session.get(whole, auth=basic, timeout=TIMEOUT)
-        async with request as response:
+            query = {"account": auth.username, "client_id": _CLIENT, "offline_token": "true", "service": challenge.service}
+            where = f"{where}{'&' if '?' in where else '?'}{urlencode({key: value for key, value in query.items() if value})}"
+            if auth.username:
+                headers["Authorization"] = credentials(auth).basic()
+        async with self._transport.send(method, URL(where, encoded=True), endpoint, headers, body) as response:
             if response.status in (401, 403):
                 raise Unauthorized(f'Get "{url}": {await words_of(response, "unauthorized: incorrect username or password")}')
             if response.status != 200:
@@ -86,7 +96,7 @@ def _accepted(url: str, response: aiohttp.ClientResponse) -> str:
     return ""
 
 
-def _domain(address: str) -> str:
+def domain_of(address: str) -> str:
     """Returns the registry that a server address means. Raises InvalidArgument."""
     if not address:
         return DEFAULT_DOMAIN

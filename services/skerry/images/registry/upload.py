@@ -3,16 +3,30 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from urllib.parse import quote, urljoin
 
 import aiohttp
 
 from skerry.core.errors import Failed, Forbidden, InvalidArgument, NotFound, SkerryError, Unauthorized
-from skerry.images.registry.client import TRANSIENT, Repository, words_of
+from skerry.images.registry.repository import Repository
+from skerry.images.registry.transport import TRANSIENT
+from skerry.images.registry.words import words_of
 
 # Seconds in which a registry must take something of a body.
 _STALL = 120.0
+_OCTETS = "application/octet-stream"
+# Bytes per request where a whole blob is refused; many proxies stop at 1 MiB by default.
+_PIECES = (4 << 20, 1 << 20, 1 << 18)
 Chunks = Callable[[], AsyncIterator[bytes]]
+
+
+class _TooLarge(Exception):
+    """One request was larger than something on the way admits."""
+
+    def __init__(self, error: SkerryError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Target:
@@ -47,35 +61,62 @@ class Target:
             return False  # no token that reads the other repository
         if began:
             # An upload instead, which nobody wants. Registries forget them by themselves too.
-            with contextlib.suppress(*TRANSIENT):
+            with contextlib.suppress(*TRANSIENT, SkerryError):
                 async with self._repository.request("DELETE", urljoin(self._repository.url, began), {}):
                     pass
         return began is None
 
     async def blob(self, digest: str, size: int, chunks: Chunks, told: Callable[[int], None], again: Callable[[float], None]) -> None:
-        """Uploads a blob in one piece. told hears how many bytes are on their way, again how long the pause before another try is.
+        """Uploads a blob: in one request, or in pieces where one is too large for the registry or what stands before it.
 
+        told hears how many bytes are on their way, again how long the pause before another try is.
         Raises Unauthorized, Forbidden, NotFound, InvalidArgument, Failed, Unavailable.
         """
+        try:
+            return await self._repository.retried(partial(self._whole, digest, size, chunks, told), again)
+        except _TooLarge as error:
+            refused = error
+        for piece in _PIECES:
+            if piece < size:
+                try:
+                    return await self._repository.retried(partial(self._pieces, digest, piece, chunks, told), again)
+                except _TooLarge as error:
+                    refused = error
+        raise refused.error
 
-        async def once() -> None:
-            async with self._repository.request("POST", "blobs/uploads/", {}) as response:
-                if response.status != 202:
-                    raise await refusal(response)
-                location = response.headers.get("Location", "")
-            if not location:
-                raise Failed("the registry began an upload without a location")
-            url = urljoin(self._repository.url, location)
-            url = f"{url}{'&' if '?' in url else '?'}digest={quote(digest)}"
-            headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-            async with asyncio.timeout(_STALL) as stall:
-                body = _watched(chunks, told, stall)
-                async with self._repository.request("PUT", url, headers, body) as response:
-                    stall.reschedule(None)
-                    if response.status != 201:
-                        raise await refusal(response)
+    async def _begin(self) -> str:
+        """Returns the URL of a new upload."""
+        async with self._repository.request("POST", "blobs/uploads/", {}) as response:
+            if response.status != 202:
+                raise await refusal(response)
+            return self._next(response)
 
-        await self._repository.retried(once, again)
+    def _next(self, response: aiohttp.ClientResponse) -> str:
+        location = response.headers.get("Location", "")
+        if not location:
+            raise Failed("the registry goes on with an upload without a location")
+        return urljoin(self._repository.url, location)
+
+    async def _whole(self, digest: str, size: int, chunks: Chunks, told: Callable[[int], None]) -> None:
+        url = _with_digest(await self._begin(), digest)
+        async with asyncio.timeout(_STALL) as stall:
+            body = _watched(chunks, told, stall)
+            headers = {"Content-Type": _OCTETS, "Content-Length": str(size)}
+            async with self._repository.request("PUT", url, headers, body) as response:
+                stall.reschedule(None)
+                await _expect(response, 201)
+
+    async def _pieces(self, digest: str, piece: int, chunks: Chunks, told: Callable[[int], None]) -> None:
+        url, sent = await self._begin(), 0
+        async for data in _sized(chunks(), piece):
+            headers = {"Content-Type": _OCTETS, "Content-Range": f"{sent}-{sent + len(data) - 1}"}
+            async with asyncio.timeout(_STALL), self._repository.request("PATCH", url, headers, data) as response:
+                await _expect(response, 202)
+                url = self._next(response)
+            sent += len(data)
+            told(sent)
+        async with self._repository.request("PUT", _with_digest(url, digest), {}) as response:
+            await _expect(response, 201)
 
     async def manifest(self, tag: str, data: bytes, media_type: str) -> None:
         """Makes the tag mean this manifest. Raises as `blob`."""
@@ -86,6 +127,29 @@ class Target:
                     raise await refusal(response)
 
         await self._repository.retried(once)
+
+
+async def _expect(response: aiohttp.ClientResponse, status: int) -> None:
+    if response.status == status:
+        return
+    error = await refusal(response)
+    raise _TooLarge(error) if response.status == 413 else error
+
+
+def _with_digest(url: str, digest: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}digest={quote(digest)}"
+
+
+async def _sized(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """Yields the same bytes in pieces of size, the last one smaller."""
+    rest = bytearray()
+    async for chunk in chunks:
+        rest += chunk
+        while len(rest) >= size:
+            yield bytes(rest[:size])
+            del rest[:size]
+    if rest:
+        yield bytes(rest)
 
 
 def _watched(chunks: Chunks, told: Callable[[int], None], stall: asyncio.Timeout) -> Chunks:

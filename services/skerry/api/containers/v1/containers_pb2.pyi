@@ -53,7 +53,21 @@ class SubscribeResponse(_message.Message):
     def __init__(self, item: _Optional[_Union[_events_pb2.SubscribeResponse, _Mapping]] = ...) -> None: ...
 
 class Mount(_message.Message):
-    __slots__ = ("type", "source", "target", "read_only", "propagation", "create_source", "tmpfs_options", "mode", "non_recursive", "no_copy")
+    __slots__ = ("type", "source", "target", "read_only", "propagation", "create_source", "tmpfs_options", "mode", "non_recursive", "no_copy", "volume_driver", "volume_options", "volume_labels")
+    class VolumeOptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class VolumeLabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     TYPE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
@@ -64,6 +78,9 @@ class Mount(_message.Message):
     MODE_FIELD_NUMBER: _ClassVar[int]
     NON_RECURSIVE_FIELD_NUMBER: _ClassVar[int]
     NO_COPY_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_DRIVER_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_LABELS_FIELD_NUMBER: _ClassVar[int]
     type: str
     source: str
     target: str
@@ -74,7 +91,10 @@ class Mount(_message.Message):
     mode: str
     non_recursive: bool
     no_copy: bool
-    def __init__(self, type: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., read_only: _Optional[bool] = ..., propagation: _Optional[str] = ..., create_source: _Optional[bool] = ..., tmpfs_options: _Optional[str] = ..., mode: _Optional[str] = ..., non_recursive: _Optional[bool] = ..., no_copy: _Optional[bool] = ...) -> None: ...
+    volume_driver: str
+    volume_options: _containers.ScalarMap[str, str]
+    volume_labels: _containers.ScalarMap[str, str]
+    def __init__(self, type: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., read_only: _Optional[bool] = ..., propagation: _Optional[str] = ..., create_source: _Optional[bool] = ..., tmpfs_options: _Optional[str] = ..., mode: _Optional[str] = ..., non_recursive: _Optional[bool] = ..., no_copy: _Optional[bool] = ..., volume_driver: _Optional[str] = ..., volume_options: _Optional[_Mapping[str, str]] = ..., volume_labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class RestartPolicy(_message.Message):
     __slots__ = ("name", "maximum_retry_count")
@@ -135,7 +155,7 @@ class Device(_message.Message):
     def __init__(self, path_on_host: _Optional[str] = ..., path_in_container: _Optional[str] = ..., permissions: _Optional[str] = ...) -> None: ...
 
 class ContainerSpec(_message.Message):
-    __slots__ = ("hostname", "domainname", "user", "working_dir", "entrypoint", "cmd", "env", "labels", "tty", "open_stdin", "stdin_once", "attach_stdin", "attach_stdout", "attach_stderr", "stop_signal", "stop_timeout", "exposed_ports", "volumes", "healthcheck_json", "mounts", "readonly_rootfs", "init", "restart_policy", "auto_remove", "network_mode", "network_disabled", "pid_mode", "ipc_mode", "uts_mode", "cgroupns_mode", "userns_mode", "cap_add", "cap_drop", "privileged", "security_opt", "resources", "ulimits", "devices", "device_cgroup_rules", "sysctls", "group_add", "shm_size", "oom_score_adj", "cgroup_parent", "runtime", "masked_paths", "readonly_paths", "console_height", "console_width")
+    __slots__ = ("hostname", "domainname", "user", "working_dir", "entrypoint", "cmd", "env", "labels", "tty", "open_stdin", "stdin_once", "attach_stdin", "attach_stdout", "attach_stderr", "stop_signal", "stop_timeout", "exposed_ports", "volumes", "healthcheck_json", "mounts", "readonly_rootfs", "init", "restart_policy", "auto_remove", "network_mode", "network_disabled", "pid_mode", "ipc_mode", "uts_mode", "cgroupns_mode", "userns_mode", "cap_add", "cap_drop", "privileged", "security_opt", "resources", "ulimits", "devices", "device_cgroup_rules", "sysctls", "group_add", "shm_size", "oom_score_adj", "cgroup_parent", "runtime", "masked_paths", "readonly_paths", "console_height", "console_width", "volumes_from")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -199,6 +219,7 @@ class ContainerSpec(_message.Message):
     READONLY_PATHS_FIELD_NUMBER: _ClassVar[int]
     CONSOLE_HEIGHT_FIELD_NUMBER: _ClassVar[int]
     CONSOLE_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    VOLUMES_FROM_FIELD_NUMBER: _ClassVar[int]
     hostname: str
     domainname: str
     user: str
@@ -248,7 +269,8 @@ class ContainerSpec(_message.Message):
     readonly_paths: _images_pb2.StringList
     console_height: int
     console_width: int
-    def __init__(self, hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., user: _Optional[str] = ..., working_dir: _Optional[str] = ..., entrypoint: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., cmd: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., env: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., tty: _Optional[bool] = ..., open_stdin: _Optional[bool] = ..., stdin_once: _Optional[bool] = ..., attach_stdin: _Optional[bool] = ..., attach_stdout: _Optional[bool] = ..., attach_stderr: _Optional[bool] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[int] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[str]] = ..., healthcheck_json: _Optional[str] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., readonly_rootfs: _Optional[bool] = ..., init: _Optional[bool] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., network_mode: _Optional[str] = ..., network_disabled: _Optional[bool] = ..., pid_mode: _Optional[str] = ..., ipc_mode: _Optional[str] = ..., uts_mode: _Optional[str] = ..., cgroupns_mode: _Optional[str] = ..., userns_mode: _Optional[str] = ..., cap_add: _Optional[_Iterable[str]] = ..., cap_drop: _Optional[_Iterable[str]] = ..., privileged: _Optional[bool] = ..., security_opt: _Optional[_Iterable[str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., ulimits: _Optional[_Iterable[_Union[Ulimit, _Mapping]]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., device_cgroup_rules: _Optional[_Iterable[str]] = ..., sysctls: _Optional[_Mapping[str, str]] = ..., group_add: _Optional[_Iterable[str]] = ..., shm_size: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., cgroup_parent: _Optional[str] = ..., runtime: _Optional[str] = ..., masked_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., readonly_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., console_height: _Optional[int] = ..., console_width: _Optional[int] = ...) -> None: ...
+    volumes_from: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., user: _Optional[str] = ..., working_dir: _Optional[str] = ..., entrypoint: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., cmd: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., env: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., tty: _Optional[bool] = ..., open_stdin: _Optional[bool] = ..., stdin_once: _Optional[bool] = ..., attach_stdin: _Optional[bool] = ..., attach_stdout: _Optional[bool] = ..., attach_stderr: _Optional[bool] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[int] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[str]] = ..., healthcheck_json: _Optional[str] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., readonly_rootfs: _Optional[bool] = ..., init: _Optional[bool] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., network_mode: _Optional[str] = ..., network_disabled: _Optional[bool] = ..., pid_mode: _Optional[str] = ..., ipc_mode: _Optional[str] = ..., uts_mode: _Optional[str] = ..., cgroupns_mode: _Optional[str] = ..., userns_mode: _Optional[str] = ..., cap_add: _Optional[_Iterable[str]] = ..., cap_drop: _Optional[_Iterable[str]] = ..., privileged: _Optional[bool] = ..., security_opt: _Optional[_Iterable[str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., ulimits: _Optional[_Iterable[_Union[Ulimit, _Mapping]]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., device_cgroup_rules: _Optional[_Iterable[str]] = ..., sysctls: _Optional[_Mapping[str, str]] = ..., group_add: _Optional[_Iterable[str]] = ..., shm_size: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., cgroup_parent: _Optional[str] = ..., runtime: _Optional[str] = ..., masked_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., readonly_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., console_height: _Optional[int] = ..., console_width: _Optional[int] = ..., volumes_from: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LogTarget(_message.Message):
     __slots__ = ("driver", "options", "router", "path")
@@ -848,23 +870,29 @@ class DiffRequest(_message.Message):
     container: str
     def __init__(self, container: _Optional[str] = ...) -> None: ...
 
-class DiffResponse(_message.Message):
+class Change(_message.Message):
     __slots__ = ("path", "kind")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
-        KIND_UNSPECIFIED: _ClassVar[DiffResponse.Kind]
-        KIND_MODIFIED: _ClassVar[DiffResponse.Kind]
-        KIND_ADDED: _ClassVar[DiffResponse.Kind]
-        KIND_DELETED: _ClassVar[DiffResponse.Kind]
-    KIND_UNSPECIFIED: DiffResponse.Kind
-    KIND_MODIFIED: DiffResponse.Kind
-    KIND_ADDED: DiffResponse.Kind
-    KIND_DELETED: DiffResponse.Kind
+        KIND_UNSPECIFIED: _ClassVar[Change.Kind]
+        KIND_MODIFIED: _ClassVar[Change.Kind]
+        KIND_ADDED: _ClassVar[Change.Kind]
+        KIND_DELETED: _ClassVar[Change.Kind]
+    KIND_UNSPECIFIED: Change.Kind
+    KIND_MODIFIED: Change.Kind
+    KIND_ADDED: Change.Kind
+    KIND_DELETED: Change.Kind
     PATH_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     path: bytes
-    kind: DiffResponse.Kind
-    def __init__(self, path: _Optional[bytes] = ..., kind: _Optional[_Union[DiffResponse.Kind, str]] = ...) -> None: ...
+    kind: Change.Kind
+    def __init__(self, path: _Optional[bytes] = ..., kind: _Optional[_Union[Change.Kind, str]] = ...) -> None: ...
+
+class DiffResponse(_message.Message):
+    __slots__ = ("changes",)
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    changes: _containers.RepeatedCompositeFieldContainer[Change]
+    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ...) -> None: ...
 
 class CommitLayerRequest(_message.Message):
     __slots__ = ("container", "image_store", "pause", "holder")
@@ -901,16 +929,20 @@ class RecordCommitResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ExportRequest(_message.Message):
-    __slots__ = ("container",)
+    __slots__ = ("container", "boot_id")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     container: str
-    def __init__(self, container: _Optional[str] = ...) -> None: ...
+    boot_id: str
+    def __init__(self, container: _Optional[str] = ..., boot_id: _Optional[str] = ...) -> None: ...
 
 class ExportResponse(_message.Message):
-    __slots__ = ("chunk",)
+    __slots__ = ("chunk", "path")
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
     chunk: bytes
-    def __init__(self, chunk: _Optional[bytes] = ...) -> None: ...
+    path: str
+    def __init__(self, chunk: _Optional[bytes] = ..., path: _Optional[str] = ...) -> None: ...
 
 class PathStat(_message.Message):
     __slots__ = ("name", "size", "mode", "mtime_ns", "link_target")

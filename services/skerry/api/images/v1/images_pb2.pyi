@@ -114,26 +114,32 @@ class GetResponse(_message.Message):
     def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
 
 class ListRequest(_message.Message):
-    __slots__ = ("references", "dangling", "labels", "before", "since", "until_ns")
+    __slots__ = ("references", "dangling", "labels", "before", "since", "until_ns", "hide_intermediate", "brief")
     REFERENCES_FIELD_NUMBER: _ClassVar[int]
     DANGLING_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     BEFORE_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
     UNTIL_NS_FIELD_NUMBER: _ClassVar[int]
+    HIDE_INTERMEDIATE_FIELD_NUMBER: _ClassVar[int]
+    BRIEF_FIELD_NUMBER: _ClassVar[int]
     references: _containers.RepeatedScalarFieldContainer[str]
     dangling: bool
     labels: _containers.RepeatedScalarFieldContainer[str]
     before: str
     since: str
     until_ns: int
-    def __init__(self, references: _Optional[_Iterable[str]] = ..., dangling: _Optional[bool] = ..., labels: _Optional[_Iterable[str]] = ..., before: _Optional[str] = ..., since: _Optional[str] = ..., until_ns: _Optional[int] = ...) -> None: ...
+    hide_intermediate: bool
+    brief: bool
+    def __init__(self, references: _Optional[_Iterable[str]] = ..., dangling: _Optional[bool] = ..., labels: _Optional[_Iterable[str]] = ..., before: _Optional[str] = ..., since: _Optional[str] = ..., until_ns: _Optional[int] = ..., hide_intermediate: _Optional[bool] = ..., brief: _Optional[bool] = ...) -> None: ...
 
 class ListResponse(_message.Message):
-    __slots__ = ("image",)
+    __slots__ = ("image", "images")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
     image: Image
-    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
+    images: _containers.RepeatedCompositeFieldContainer[Image]
+    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ..., images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ...) -> None: ...
 
 class TagRequest(_message.Message):
     __slots__ = ("image", "target")
@@ -232,26 +238,56 @@ class PullRequest(_message.Message):
     def __init__(self, reference: _Optional[str] = ..., platform: _Optional[str] = ..., auth: _Optional[_Union[RegistryAuth, _Mapping]] = ..., all_tags: _Optional[bool] = ...) -> None: ...
 
 class PullResponse(_message.Message):
-    __slots__ = ("progress", "image")
+    __slots__ = ("progress", "image", "layer")
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
     progress: Progress
     image: Image
-    def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
+    layer: Layer
+    def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., layer: _Optional[_Union[Layer, _Mapping]] = ...) -> None: ...
 
 class LoadRequest(_message.Message):
-    __slots__ = ("chunk",)
+    __slots__ = ("chunk", "open", "done")
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
     chunk: bytes
-    def __init__(self, chunk: _Optional[bytes] = ...) -> None: ...
+    open: OpenUpload
+    done: UploadDone
+    def __init__(self, chunk: _Optional[bytes] = ..., open: _Optional[_Union[OpenUpload, _Mapping]] = ..., done: _Optional[_Union[UploadDone, _Mapping]] = ...) -> None: ...
+
+class OpenUpload(_message.Message):
+    __slots__ = ("boot_id", "platform")
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    boot_id: str
+    platform: str
+    def __init__(self, boot_id: _Optional[str] = ..., platform: _Optional[str] = ...) -> None: ...
+
+class UploadOpened(_message.Message):
+    __slots__ = ("path",)
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    def __init__(self, path: _Optional[str] = ...) -> None: ...
+
+class UploadDone(_message.Message):
+    __slots__ = ("size",)
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    def __init__(self, size: _Optional[int] = ...) -> None: ...
 
 class LoadResponse(_message.Message):
-    __slots__ = ("progress", "loaded")
+    __slots__ = ("progress", "loaded", "opened", "said")
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
+    OPENED_FIELD_NUMBER: _ClassVar[int]
+    SAID_FIELD_NUMBER: _ClassVar[int]
     progress: Progress
     loaded: Loaded
-    def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., loaded: _Optional[_Union[Loaded, _Mapping]] = ...) -> None: ...
+    opened: UploadOpened
+    said: str
+    def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., loaded: _Optional[_Union[Loaded, _Mapping]] = ..., opened: _Optional[_Union[UploadOpened, _Mapping]] = ..., said: _Optional[str] = ...) -> None: ...
 
 class Loaded(_message.Message):
     __slots__ = ("image", "names")
@@ -262,32 +298,40 @@ class Loaded(_message.Message):
     def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ImportRequest(_message.Message):
-    __slots__ = ("header", "chunk")
+    __slots__ = ("header", "chunk", "done")
     HEADER_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
     header: ImportHeader
     chunk: bytes
-    def __init__(self, header: _Optional[_Union[ImportHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+    done: UploadDone
+    def __init__(self, header: _Optional[_Union[ImportHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ..., done: _Optional[_Union[UploadDone, _Mapping]] = ...) -> None: ...
 
 class ImportHeader(_message.Message):
-    __slots__ = ("name", "message", "changes", "platform")
+    __slots__ = ("name", "message", "changes", "platform", "boot_id", "source")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     message: str
     changes: _containers.RepeatedScalarFieldContainer[str]
     platform: str
-    def __init__(self, name: _Optional[str] = ..., message: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ..., platform: _Optional[str] = ...) -> None: ...
+    boot_id: str
+    source: str
+    def __init__(self, name: _Optional[str] = ..., message: _Optional[str] = ..., changes: _Optional[_Iterable[str]] = ..., platform: _Optional[str] = ..., boot_id: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
 
 class ImportResponse(_message.Message):
-    __slots__ = ("progress", "image")
+    __slots__ = ("progress", "image", "opened")
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
+    OPENED_FIELD_NUMBER: _ClassVar[int]
     progress: Progress
     image: Image
-    def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
+    opened: UploadOpened
+    def __init__(self, progress: _Optional[_Union[Progress, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., opened: _Optional[_Union[UploadOpened, _Mapping]] = ...) -> None: ...
 
 class AcquireLeaseRequest(_message.Message):
     __slots__ = ("image", "holder")

@@ -217,7 +217,7 @@ class ImagesServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Load(self, request_iterator, context):
-        """Load stores the images of a docker-archive or an OCI layout (plain, gzip, zstd), sent as chunks.
+        """Load stores the images of a docker-archive or an OCI layout (plain, gzip, bzip2, xz, zstd), sent as chunks, or written to a pipe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

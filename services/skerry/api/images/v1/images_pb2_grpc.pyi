@@ -50,7 +50,7 @@ class ImagesServiceStub:
     progress follows; the last message is the image. Ending the call early cancels the pull.
     """
     Load: _grpc.StreamStreamMultiCallable[_images_pb2.LoadRequest, _images_pb2.LoadResponse]
-    """Load stores the images of a docker-archive or an OCI layout (plain, gzip, zstd), sent as chunks."""
+    """Load stores the images of a docker-archive or an OCI layout (plain, gzip, bzip2, xz, zstd), sent as chunks, or written to a pipe."""
     Import: _grpc.StreamStreamMultiCallable[_images_pb2.ImportRequest, _images_pb2.ImportResponse]
     """Import makes a one-layer image of a root file system tar (plain, gzip, bzip2, xz, zstd)."""
     AcquireLease: _grpc.UnaryUnaryMultiCallable[_images_pb2.AcquireLeaseRequest, _images_pb2.AcquireLeaseResponse]
@@ -121,7 +121,7 @@ class ImagesServiceAsyncStub(ImagesServiceStub):
     progress follows; the last message is the image. Ending the call early cancels the pull.
     """
     Load: _aio.StreamStreamMultiCallable[_images_pb2.LoadRequest, _images_pb2.LoadResponse]  # type: ignore[assignment]
-    """Load stores the images of a docker-archive or an OCI layout (plain, gzip, zstd), sent as chunks."""
+    """Load stores the images of a docker-archive or an OCI layout (plain, gzip, bzip2, xz, zstd), sent as chunks, or written to a pipe."""
     Import: _aio.StreamStreamMultiCallable[_images_pb2.ImportRequest, _images_pb2.ImportResponse]  # type: ignore[assignment]
     """Import makes a one-layer image of a root file system tar (plain, gzip, bzip2, xz, zstd)."""
     AcquireLease: _aio.UnaryUnaryMultiCallable[_images_pb2.AcquireLeaseRequest, _images_pb2.AcquireLeaseResponse]  # type: ignore[assignment]
@@ -231,7 +231,7 @@ class ImagesServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_images_pb2.LoadRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_images_pb2.LoadResponse], _abc.AsyncIterator[_images_pb2.LoadResponse]]:
-        """Load stores the images of a docker-archive or an OCI layout (plain, gzip, zstd), sent as chunks."""
+        """Load stores the images of a docker-archive or an OCI layout (plain, gzip, bzip2, xz, zstd), sent as chunks, or written to a pipe."""
 
     @_abc_1.abstractmethod
     def Import(

@@ -1,0 +1,328 @@
+"""The catalog in MongoDB, for image stores that several services share. Needs no transactions: a standalone server will do.
+
+    images   _id = image id, body = ImageRecord as msgpack, blobs and documents = digests it needs, holders = its leases
+    names    _id = full name, image = where it points, token = new each time it is pointed
+    kept     a layer that no image need have, for a holder
+
+A name moves by one update of its document, a lease comes and goes by one of its image's. What spans both is decided by one conditional
+update of the image: `version` counts all changes of its leases and names, `arriving` says that names are about to be pointed at it (no
+removal succeeds meanwhile), `dead` and `leaving` (tokens of names) say that it or they are gone. From then on no reader sees them; who
+comes next finishes what is left to be deleted, if the one that decided did not.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import msgspec
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from skerry.api.events.v1 import events_pb2
+from skerry.core.errors import InvalidArgument, NotFound
+from skerry.core.ids import new_id
+from skerry.core.lifecycle import background
+from skerry.images.catalog import Entry, ImageRecord, LayerRecord, Names
+from skerry.images.catalog.mongo_answers import Db, Document, answered, open_mongo
+from skerry.images.catalog.mongo_events import MongoJournal
+from skerry.images.catalog.mongo_pushes import MongoPushes
+from skerry.images.catalog.mongo_turns import MongoTurns
+
+# Pointing names takes milliseconds. One that takes longer than this has died over it.
+_ARRIVAL_SECONDS = 20.0
+_PAUSE = 0.05
+_RECORD = msgspec.msgpack.Decoder(ImageRecord)
+_LAYER = msgspec.msgpack.Decoder(LayerRecord)
+_ALIVE = {"dead": False}
+# Of an image that was just added: not listed before it has its names.
+_SHOWN = {"dead": False, "fresh": False}
+
+
+class MongoCatalog(MongoPushes, MongoTurns):
+    """Catalog over a database. Made by `open_mongo_catalog`."""
+
+    def __init__(self, database: Db) -> None:
+        MongoPushes.__init__(self, database)
+        MongoTurns.__init__(self, database)
+        self._images = database.images
+        self._names = database.names
+        self._kept = database.kept
+        self.journal = MongoJournal(database)
+
+    @answered
+    async def prepare(self) -> None:
+        """Makes the indexes, and ends what a service that died had decided. To be called once, before all else."""
+        for field in ("image", "token"):
+            await self._names.create_index(field)
+        for field in ("holders", "leaving", "dead", "blobs"):
+            await self._images.create_index(field)
+        for field in ("holder", "diff_id"):
+            await self._kept.create_index(field)
+        await self.prepare_pushes()
+        await self.journal.prepare()
+        await self._finish_all()
+
+    @answered
+    async def add(
+        self,
+        image: ImageRecord,
+        names: list[str],
+        digests: list[str],
+        documents: list[str],
+        events: list[events_pb2.Event],
+        *,
+        holder: str = "",
+    ) -> None:
+        arrival = _arrival()
+        holders = [holder] if holder else []
+        more = {"documents": {"$each": documents}, "holders": {"$each": holders}}
+        while True:
+            update = {"$addToSet": more, "$push": {"arriving": arrival}, "$inc": {"version": 1}}
+            if (await self._images.update_one({"_id": image.id, **_ALIVE}, update)).matched_count:
+                break
+            try:
+                await self._images.insert_one(_document(image, documents, holders, arrival))
+                break
+            except DuplicateKeyError:
+                await self._finish(image.id)  # it is dead, or another service added it now
+        await self._point(image.id, [*((name, False) for name in names), *((name, True) for name in digests)], arrival)
+        await self._say(events)
+
+    async def _point(self, image_id: str, names: Iterable[tuple[str, bool]], arrival: Document) -> None:
+        """Points names at an image that says already that they arrive."""
+        tokens = []
+        for name, is_digest in names:
+            token = new_id()[:32]
+            tokens.append(token)
+            target = {"image": image_id, "is_digest": is_digest, "time_ns": time.time_ns(), "token": token}
+            old = await self._names.find_one({"_id": name})
+            if old is not None and old["image"] != image_id:
+                # Who has just decided on that image's removal by its names decides anew.
+                await self._images.update_one({"_id": old["image"]}, {"$inc": {"version": 1}})
+            try:
+                await self._names.update_one({"_id": name}, {"$set": target}, upsert=True)
+            except DuplicateKeyError:  # made by another service at the same time
+                await self._names.update_one({"_id": name}, {"$set": target})
+        arrived = {"$pull": {"arriving": {"token": arrival["token"]}}, "$inc": {"version": 1}, "$set": {"fresh": False}}
+        if (await self._images.update_one({"_id": image_id, **_ALIVE}, arrived)).matched_count == 0:
+            # This took so long that it was held for dead, and the image was removed.
+            await self._names.delete_many({"token": {"$in": tokens}})
+            raise NotFound(f"No such image: {image_id}")
+
+    @answered
+    async def tag(self, image_id: str, name: str, event: events_pb2.Event) -> None:
+        arrival = _arrival()
+        update = {"$push": {"arriving": arrival}, "$inc": {"version": 1}}
+        if (await self._images.update_one({"_id": image_id, **_ALIVE}, update)).matched_count == 0:
+            raise NotFound(f"No such image: {image_id}")
+        await self._point(image_id, [(name, False)], arrival)
+        await self._say([event])
+
+    async def _entry(self, image: Document) -> Entry:
+        return _made(image, [name async for name in self._names.find({"image": image["_id"]})])
+
+    @answered
+    async def get(self, image_id: str) -> Entry:
+        image = await self._images.find_one({"_id": image_id, **_ALIVE})
+        if image is None:
+            raise NotFound(f"No such image: {image_id}")
+        return await self._entry(image)
+
+    @answered
+    async def by_name(self, name: str) -> Entry:
+        token = ""
+        while True:
+            pointer = await self._names.find_one({"_id": name})
+            if pointer is None or pointer["token"] == token:
+                raise NotFound(f"No such image: {name}")
+            token = pointer["token"]
+            image = await self._images.find_one({"_id": pointer["image"], **_ALIVE})
+            if image is not None:
+                entry = await self._entry(image)
+                if name in entry.names.tags or name in entry.names.digests:
+                    return entry
+            # Removed or moved while we looked: the next look tells which.
+
+    @answered
+    async def by_prefix(self, prefix: str) -> Entry:
+        low, high = f"sha256:{prefix}", f"sha256:{prefix}g"  # g follows f: the end of this prefix's range
+        found = await self._images.find({"_id": {"$gte": low, "$lt": high}, **_ALIVE}).limit(2).to_list()
+        if not found:
+            raise NotFound(f"No such image: {prefix}")
+        if len(found) > 1:
+            raise InvalidArgument(f"image ID prefix {prefix} is ambiguous")
+        return await self._entry(found[0])
+
+    @answered
+    async def all(self) -> list[Entry]:
+        images = [image async for image in self._images.find(_SHOWN)]
+        names: dict[str, list[Document]] = {}
+        async for name in self._names.find({}):
+            names.setdefault(name["image"], []).append(name)
+        images.sort(key=lambda image: (-image["created_ns"], image["_id"]))
+        return [_made(image, names.get(image["_id"], [])) for image in images]
+
+    @answered
+    async def remove(self, seen: Entry, untag: tuple[str, ...], *, delete: bool, events: list[events_pb2.Event]) -> bool:
+        image_id = seen.image.id
+        # The image first, its names then: what changes in between changes the version.
+        image = await self._images.find_one({"_id": image_id, **_ALIVE})
+        if image is None:
+            return False
+        names = [name async for name in self._names.find({"image": image_id})]
+        now = _made(image, names)
+        if (now.names.tags, now.names.digests, now.holders) != (seen.names.tags, seen.names.digests, seen.holders):
+            return False
+        if any(one["time"] > time.time() - _ARRIVAL_SECONDS for one in image["arriving"]):
+            await asyncio.sleep(_PAUSE)
+            return False
+        leaving = [name["token"] for name in names if delete or name["_id"] in untag]
+        decided = await self._images.update_one(
+            {"_id": image_id, "version": image["version"], **_ALIVE},
+            {"$set": {"dead": delete, "arriving": [], "leaving": [*image["leaving"], *leaving]}, "$inc": {"version": 1}},
+        )
+        if decided.matched_count == 0:
+            return False
+        await self._finish(image_id)
+        await self._say(events)
+        return True
+
+    async def _finish(self, image_id: str) -> None:
+        """Deletes what was decided to go. Done by several at once, or again, it does no harm: tokens are never used twice."""
+        image = await self._images.find_one({"_id": image_id})
+        if image is None:
+            return
+        if image["leaving"]:
+            await self._names.delete_many({"token": {"$in": image["leaving"]}})
+        if image["dead"]:
+            await self._images.delete_one({"_id": image_id, "dead": True})
+        elif image["leaving"]:
+            await self._images.update_one({"_id": image_id}, {"$pullAll": {"leaving": image["leaving"]}})
+
+    async def _finish_all(self) -> None:
+        async for image in self._images.find({"$or": [{"dead": True}, {"leaving": {"$ne": []}}]}, {"_id": 1}):
+            await self._finish(image["_id"])
+        # Added by a service that died before its names were there: whole, so it is shown.
+        late = {"fresh": True, "stored": {"$lt": time.time() - _ARRIVAL_SECONDS}}
+        await self._images.update_many(late, {"$set": {"fresh": False}, "$inc": {"version": 1}})
+
+    @answered
+    async def acquire(self, image_id: str, holder: str) -> Entry:
+        image = await self._images.find_one_and_update(
+            {"_id": image_id, **_ALIVE},
+            {"$addToSet": {"holders": holder}, "$inc": {"version": 1}},
+            return_document=ReturnDocument.AFTER,
+        )
+        if image is None:
+            raise NotFound(f"No such image: {image_id}")
+        return await self._entry(image)
+
+    @answered
+    async def keep(self, layer: LayerRecord, holder: str) -> None:
+        kept = {"holder": holder, "diff_id": layer.diff_id, "body": msgspec.msgpack.encode(layer)}
+        await self._kept.update_one({"_id": f"{layer.diff_id} {holder}"}, {"$setOnInsert": kept}, upsert=True)
+
+    @answered
+    async def layer(self, diff_id: str) -> LayerRecord:
+        kept = await self._kept.find_one({"diff_id": diff_id})
+        if kept is not None:
+            return _LAYER.decode(kept["body"])
+        image = await self._images.find_one({"blobs": diff_id, **_ALIVE})
+        for layer in _RECORD.decode(image["body"]).layers if image is not None else ():
+            if layer.diff_id == diff_id:
+                return layer
+        raise NotFound(f"No such layer: {diff_id}")
+
+    @answered
+    async def release(self, holder: str) -> None:
+        await self._images.update_many({"holders": holder}, {"$pull": {"holders": holder}, "$inc": {"version": 1}})
+        await self._kept.delete_many({"holder": holder})
+
+    @answered
+    async def leases(self, holder_prefix: str, image_id: str) -> list[tuple[str, str]]:
+        wanted = {"holders": {"$ne": []}, **_ALIVE, **({"_id": image_id} if image_id else {})}
+        found = {(holder, image["_id"]) async for image in self._images.find(wanted, {"holders": 1}) for holder in image["holders"]}
+        if not image_id:
+            found |= {(kept["holder"], "") async for kept in self._kept.find({}, {"holder": 1})}
+        return [(image, holder) for holder, image in sorted(found) if holder.startswith(holder_prefix)]
+
+    @answered
+    async def blobs_in_use(self) -> set[str]:
+        await self._finish_all()
+        # What is kept first: a layer that becomes an image's in between is seen twice rather than never.
+        found: set[str] = set()
+        async for kept in self._kept.find({}):
+            layer = _LAYER.decode(kept["body"])
+            found |= {layer.diff_id, layer.compressed}
+        async for image in self._images.find(_ALIVE, {"blobs": 1, "documents": 1}):
+            found.update(image["blobs"], image["documents"])
+        for diff_id, forms in (await self.kept_forms()).items():
+            if diff_id in found:
+                found.update(forms)
+        return found - {""}
+
+    @answered
+    async def documents(self, image_id: str) -> list[str]:
+        image = await self._images.find_one({"_id": image_id, **_ALIVE}, {"documents": 1})
+        return sorted(image["documents"]) if image is not None else []
+
+    @answered
+    async def pushed(self, image_id: str, name: str, document: str, events: list[events_pb2.Event]) -> None:
+        arrival = _arrival()
+        update = {"$addToSet": {"documents": document}, "$push": {"arriving": arrival}, "$inc": {"version": 1}}
+        if (await self._images.update_one({"_id": image_id, **_ALIVE}, update)).matched_count:
+            try:
+                await self._point(image_id, [(name, True)], arrival)
+            except NotFound:
+                pass  # removed meanwhile
+        await self._say(events)
+
+    async def _say(self, events: list[events_pb2.Event]) -> None:
+        for event in events:
+            await self.journal.publish(event)
+
+
+def _arrival() -> Document:
+    return {"token": new_id()[:32], "time": time.time()}
+
+
+def _document(image: ImageRecord, documents: list[str], holders: list[str], arrival: Document) -> Document:
+    blobs = {blob for layer in image.layers for blob in (layer.diff_id, layer.compressed)} - {""}
+    return {
+        "_id": image.id,
+        "created_ns": image.created_ns,
+        "body": msgspec.msgpack.encode(image),
+        "blobs": sorted(blobs),
+        "documents": sorted(set(documents)),
+        "holders": holders,
+        "version": 0,
+        "dead": False,
+        "fresh": True,
+        "stored": time.time(),
+        "leaving": [],
+        "arriving": [arrival],
+    }
+
+
+def _made(image: Document, names: list[Document]) -> Entry:
+    here = sorted((name for name in names if name["token"] not in image["leaving"]), key=lambda name: str(name["_id"]))
+    return Entry(
+        _RECORD.decode(image["body"]),
+        Names(
+            tuple(name["_id"] for name in here if not name["is_digest"]),
+            tuple(name["_id"] for name in here if name["is_digest"]),
+            max((name["time_ns"] for name in here), default=0),
+        ),
+        tuple(sorted(image["holders"])),
+    )
+
+
+@asynccontextmanager
+async def open_mongo_catalog(url: str) -> AsyncIterator[MongoCatalog]:
+    """Opens, or makes, the catalog in mongodb://HOST[,HOST]/DATABASE. Raises InvalidArgument, Unavailable, Failed."""
+    async with open_mongo(url) as database:
+        catalog = MongoCatalog(database)
+        await catalog.prepare()
+        async with background(catalog.journal.follow()):
+            yield catalog

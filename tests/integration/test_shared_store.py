@@ -1,0 +1,161 @@
+"""One image store for many nodes, with real parts: docker-registry, MongoDB's wire protocol, S3 (rclone, moto), crun, three namespaces."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from images import busybox
+from integration.containers_node import eventually
+from integration.images_registry import REGISTRY
+from integration.shared_store import Middle, fetched, middle, node
+from integration.tars import Member, archive
+from skerry.api.events.v1 import events_pb2
+from skerry.api.images.v1 import images_pb2 as pb
+from skerry.core.errors import SkerryError
+from skerry.core.rpc.channel import call
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(params=["rclone", "moto"])
+def shared(request: pytest.FixtureRequest) -> Iterator[Middle]:
+    with middle(request.param) as made:
+        yield made
+
+
+@pytest.mark.parametrize("shared", ["rclone"], indirect=True)
+async def test_three_nodes_run_what_one_pulled_over_two_replicas(shared: Middle) -> None:
+    shared.registry.push("test/busybox:1", [busybox.layer(), archive(Member(b"note", data=os.urandom(9 << 20)))])
+    async with (
+        shared.replica(1) as one,
+        shared.replica(2) as two,
+        node(shared, 1, 1) as first,
+        node(shared, 2, 2) as second,
+        node(shared, 3, 2) as third,
+    ):
+        name = f"{REGISTRY}/test/busybox:1"
+        texts, pulled = await one.pull(name)
+        assert "Pull complete" in texts
+        image = await fetched(two, name)
+        assert image.SerializeToString() == pulled.SerializeToString()
+        # The registry may go now: what one replica pulled every node has.
+        shared.registry.stop()
+        for number, under_test in enumerate((first, second, third), 1):
+            under_test.image = image
+            holder = f"node{number}/c"
+            await call(lambda holder=holder: two.stub.AcquireLease(pb.AcquireLeaseRequest(image=name, holder=holder)))
+            _, code, output = await under_test.run_to_end("sh", "-c", "echo ran on $(hostname); sha256sum /note | cut -c 1-9")
+            assert (code, b"ran on " in output) == (0, True)
+        leases = [lease.holder async for lease in one.stub.ListLeases(pb.ListLeasesRequest())]
+        assert leases == ["node1/c", "node2/c", "node3/c"]
+        with pytest.raises(SkerryError, match="is using its referenced image"):
+            await call(lambda: one.stub.Remove(pb.RemoveRequest(image=name)))
+        # A replica dies; its node goes on with the other.
+        one.kill()
+        assert (await fetched(two, name)).id == image.id
+
+
+async def test_what_two_replicas_pull_at_once_is_stored_once(shared: Middle) -> None:
+    shared.registry.push("test/noise:1", [archive(Member(b"noise", data=os.urandom(9 << 20)))])
+    async with shared.replica(1) as one, shared.replica(2) as two:
+        name = f"{REGISTRY}/test/noise:1"
+        pulls = await asyncio.gather(one.pull(name), two.pull(name))
+        assert pulls[0][1].id == pulls[1][1].id
+        objects = shared.objects()
+        kinds = [key.split("/")[1] for key in objects]
+        # The layer's blob and the manifest, the layer's name; nothing that is on its way.
+        assert sorted(kinds) == ["blobs", "blobs", "layers"]
+        assert len(await one.images()) == 1
+        # Layers of both replicas' pulls are there: nothing to fetch.
+        texts, _ = await two.pull(name)
+        assert texts[-1] == f"Status: Image is up to date for {name}"
+        events = []
+        async for response in two.stub.Subscribe(pb.SubscribeRequest(subscription=events_pb2.SubscribeRequest(since_ns=1))):
+            if response.item.HasField("live"):
+                break
+            events.append((response.item.event.sequence, response.item.event.action))
+        assert events == [(1, "pull"), (2, "pull"), (3, "pull")]
+
+
+@pytest.mark.parametrize("shared", ["moto"], indirect=True)
+async def test_a_sweep_spares_what_another_replica_takes_in(shared: Middle) -> None:
+    layers = [archive(Member(b"noise", data=os.urandom(1 << 20))) for _ in range(8)]
+    for number in range(4):
+        shared.registry.push(f"test/n:{number}", [layers[number], layers[number + 1]])
+    async with shared.replica(1, sweep_grace="0") as one, shared.replica(2, sweep_grace="0") as two:
+        names = [f"{REGISTRY}/test/n:{number}" for number in range(4)]
+
+        async def prune() -> None:
+            for _ in range(12):
+                await call(lambda: two.stub.Prune(pb.PruneRequest(dangling=True), wait_for_ready=True))
+                await asyncio.sleep(0.05)
+
+        async def churn() -> None:
+            for name in names:
+                await one.pull(name)
+            for name in names[:2]:
+                await call(lambda name=name: one.stub.Remove(pb.RemoveRequest(image=name)))
+                await one.pull(name)
+
+        await asyncio.gather(prune(), churn())
+        for image in await two.images():
+            for layer in image.layers:
+                size = 0
+                async for piece in two.stub.FetchLayer(pb.FetchLayerRequest(diff_id=layer.diff_id)):
+                    size += len(piece.chunk)
+                assert size == layer.size
+        for name in names:
+            await call(lambda name=name: two.stub.Remove(pb.RemoveRequest(image=name)))
+        assert await eventually(lambda: not shared.objects())
+
+
+@pytest.mark.parametrize("shared", ["moto"], indirect=True)
+async def test_a_killed_replica_leaves_nothing_that_others_trip_over(shared: Middle) -> None:
+    shared.registry.push("test/noise:1", [archive(Member(b"noise", data=os.urandom(30 << 20)))])
+    name = f"{REGISTRY}/test/noise:1"
+    async with shared.replica(1, sweep_grace="0") as one, shared.replica(2, sweep_grace="0") as two:
+        pulling = asyncio.ensure_future(one.pull(name))
+        await eventually(shared.uploads)
+        one.kill()
+        await asyncio.wait({pulling})
+        assert pulling.exception() is not None
+        assert await two.images() == []
+        texts, _ = await two.pull(name)
+        assert "Pull complete" in texts
+        assert len(await two.images()) == 1
+        assert not [key for key in shared.objects() if "/taking/" in key]
+
+
+@pytest.mark.parametrize("shared", ["rclone"], indirect=True)
+async def test_a_loaded_image_comes_back_whole_through_the_store_itself(shared: Middle) -> None:
+    """Without links: a node that cannot reach the bucket asks the store."""
+    data = archive(Member(b"note", data=b"hello\n" * 1000))
+    async with shared.replica(1, s3_links="off") as one, node(shared, 1, 1) as under_test:
+        (loaded,) = await one.load(busybox.archive([busybox.layer(), data], ["test/loaded:1"]))
+        under_test.image = loaded.image
+        _, code, output = await under_test.run_to_end("wc", "-l", "/note")
+        assert (code, b"1000 /note" in output) == (0, True)
+        # As plain tars they came, compressed they are kept.
+        sizes = shared.objects()
+        assert sum(sizes.values()) < sum(layer.size for layer in loaded.image.layers) / 1.5
+
+
+def _peak(pid: int) -> int:
+    """Returns the most memory that a process had, in KiB."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+
+
+@pytest.mark.parametrize("shared", ["moto"], indirect=True)
+async def test_a_pull_into_the_bucket_takes_little_memory(shared: Middle) -> None:
+    shared.registry.push("test/big:1", [archive(Member(b"noise", data=os.urandom(40 << 20))) for _ in range(3)])
+    async with shared.replica(1) as one:
+        await one.images()
+        idle = _peak(one.process.pid)  # 102 MB: clients of S3 and MongoDB take 45 of them
+        await one.pull(f"{REGISTRY}/test/big:1")
+        assert _peak(one.process.pid) < idle + (64 << 10)
+        one.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(one.process.wait, 20) == 0
