@@ -90,7 +90,7 @@ def may_be_image(document: Document) -> bool:
     """Tells whether it says of itself that it is what a container can be made of."""
     if document.artifact_type or document.config is None or document.config.media_type not in _CONFIGS:
         return False
-    return all("tar" in one.media_type.rpartition(".")[2] for one in document.layers or [])
+    return all(".tar" in one.media_type for one in document.layers or [])
 
 
 def referrer(one: ManifestRecord) -> dict[str, object]:
