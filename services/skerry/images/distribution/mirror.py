@@ -18,13 +18,13 @@ import msgspec
 from aiohttp import web
 
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.core.errors import InvalidArgument, NotFound, SkerryError, Unauthorized
+from skerry.core.errors import Failed, InvalidArgument, NotFound, SkerryError, Unauthorized
 from skerry.core.lifecycle import Tasks
 from skerry.images import manifest
 from skerry.images.catalog.repositories import BlobPlace, ManifestRecord
 from skerry.images.distribution import documents
 from skerry.images.distribution.refusals import Refusal
-from skerry.images.distribution.sending import blob_headers
+from skerry.images.distribution.sending import blob_headers, send_blob
 from skerry.images.distribution.serving import Serving
 from skerry.images.distribution.shelf import Shelf
 from skerry.images.reference import DEFAULT_DOMAIN, parse
@@ -121,7 +121,8 @@ class _Fetch:
         self.done = False
         self.error: SkerryError | None = None
         self.begun = asyncio.Event()
-        self.path = ""
+        # Of the file, while it grows.
+        self.fd = -1
         self._changed = asyncio.Event()
 
     def changed(self) -> None:
@@ -255,13 +256,17 @@ class Mirror:
         else:
             await self._note(repository, digest, size)
         await fetch.begun.wait()
+        if fetch.fd >= 0:
+            # Opened once more at once: the fetch may end before the answer does.
+            await self._follow(request, response, fetch, os.dup(fetch.fd))
+            return response
+        while not fetch.done and fetch.error is None:
+            await fetch.wait()
         if fetch.error is not None:
             raise Refusal("UNSUPPORTED", f"upstream: {fetch.error}", status=502)
-        await self._follow(request, response, fetch)
-        return response
+        return await send_blob(request, self._shelf, BlobPlace(digest, digest, size))
 
-    async def _follow(self, request: web.Request, response: web.StreamResponse, fetch: _Fetch) -> None:
-        file = await asyncio.to_thread(open, fetch.path, "rb", 0)
+    async def _follow(self, request: web.Request, response: web.StreamResponse, fetch: _Fetch, fd: int) -> None:
         try:
             await response.prepare(request)
             sent = 0
@@ -272,12 +277,12 @@ class Mirror:
                 if fetch.visible <= sent:
                     await fetch.wait()
                     continue
-                data = await asyncio.to_thread(file.read, min(_PIECE, fetch.visible - sent))
+                data = await asyncio.to_thread(os.pread, fd, min(_PIECE, fetch.visible - sent), sent)
                 await response.write(data)
                 sent += len(data)
             await response.write_eof()
         finally:
-            await asyncio.to_thread(file.close)
+            os.close(fd)
 
     def _start(self, upstream: Repository, repository: str, digest: str, size: int) -> _Fetch:
         fetch = _Fetch()
@@ -310,26 +315,31 @@ class Mirror:
         """Writes the blob to a file that clients read along, and makes it the store's."""
         opened = self._shelf.blobs.by_path()
         taking = await asyncio.to_thread(opened.__enter__) if opened is not None else None
-        fetch.path = taking.path if taking is not None else await asyncio.to_thread(_empty_file, self._folder)
+        path = taking.path if taking is not None else await asyncio.to_thread(_empty_file, self._folder)
         try:
-            file = await asyncio.to_thread(open, fetch.path, "r+b", 0)
-            check = hashlib.sha256()
-            fetch.begun.set()
+            fd = await asyncio.to_thread(os.open, path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
-                async for chunk in upstream.blob(digest, fetch.size):
-                    await asyncio.to_thread(_append, file.write, check.update, chunk)
-                    fetch.written += len(chunk)
-                    fetch.changed()
+                await self._written(fetch, fd, upstream, digest)
             finally:
-                await asyncio.to_thread(file.close)
-            if f"sha256:{check.hexdigest()}" != digest:
-                raise InvalidArgument(f"upstream sent something else than {digest}")
+                fetch.fd = -1
+                await asyncio.to_thread(os.close, fd)
             if taking is not None:
                 await asyncio.to_thread(taking.take, fetch.size)
             else:
-                await asyncio.to_thread(self._copied, fetch.path, digest)
+                await asyncio.to_thread(self._copied, path, digest)
         finally:
-            await asyncio.to_thread(_closed, opened, fetch.path)
+            await asyncio.to_thread(_closed, opened, path)
+
+    async def _written(self, fetch: _Fetch, fd: int, upstream: Repository, digest: str) -> None:
+        check = hashlib.sha256()
+        fetch.fd = fd
+        fetch.begun.set()
+        async for chunk in upstream.blob(digest, fetch.size):
+            await asyncio.to_thread(_append, fd, check.update, chunk)
+            fetch.written += len(chunk)
+            fetch.changed()
+        if f"sha256:{check.hexdigest()}" != digest:
+            raise InvalidArgument(f"upstream sent something else than {digest}")
 
     def _copied(self, path: str, digest: str) -> None:
         with open(path, "rb") as file, self._shelf.blobs.writer() as out:
@@ -338,11 +348,14 @@ class Mirror:
             out.commit(digest)
 
 
-def _append(write: Callable[[bytes], int], check: Callable[[bytes], None], chunk: bytes) -> None:
+def _append(fd: int, check: Callable[[bytes], None], chunk: bytes) -> None:
     check(chunk)
     view = memoryview(chunk)
-    while view:
-        view = view[write(bytes(view)) :]
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError as error:
+        raise Failed(f"write: {(error.strerror or str(error)).lower()}") from None
 
 
 def _empty_file(folder: str) -> str:
