@@ -35,6 +35,9 @@ _FLAGS = {
     "login": "",
     "logout": "",
     "search": "--filter --limit --no-trunc --format",
+    "build": "-t -q -f --iidfile --build-arg --target --network --add-host --rm --force-rm --no-cache --label --cache-from --pull "
+    "--shm-size --memory --ulimit",
+    "builder prune": "",
     "tag": "",
     "rmi": "-f --no-prune",
     "image inspect": "",

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from skerry.api.events.v1 import events_pb2
@@ -137,3 +138,15 @@ async def test_a_layer_is_kept_for_its_holder_until_an_image_has_it(catalog: Cat
     assert await catalog.blobs_in_use() == set()
     with pytest.raises(NotFound):
         await catalog.layer(kept.diff_id)
+
+
+async def test_children_are_the_images_made_of_a_parent_newest_first(catalog: Catalog) -> None:
+    other = "sha256:" + "c" * 64
+    await catalog.add(image(A), [], [], [], [])
+    for number, child in ((5, B), (7, other)):
+        await catalog.add(msgspec.structs.replace(image(child, number), parent=A), [], [], [], [])
+    assert [one.id for one in await catalog.children(A)] == [other, B]
+    assert [one.id for one in await catalog.children("")] == [A]
+    assert await catalog.children(B) == []
+    assert await catalog.remove(await catalog.get(other), (), delete=True, events=[])
+    assert [one.id for one in await catalog.children(A)] == [B]

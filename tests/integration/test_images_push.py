@@ -16,7 +16,7 @@ import grpc.aio
 import pytest
 
 from images.busybox import archive
-from integration.images_fake import digest_of
+from integration.images_fake import digest_of, fake_registry
 from integration.images_registry import REGISTRY, Registry, Store, registry, store
 from integration.images_secured import docker_registry, narrow
 from skerry.api.images.v1 import images_pb2 as pb
@@ -54,12 +54,12 @@ async def images(shared: Registry, tmp_path: Path) -> AsyncIterator[Store]:
 
 
 async def push(images: Store, name: str, **more: Any) -> tuple[list[str], list[pb.Pushed]]:
-    """Pushes; returns the texts ("id: status") without the bytes' progress, and what arrived."""
+    """Pushes; returns the texts ("id: status") without those that count bytes, and what arrived."""
     texts, pushed = [], []
     async for step in images.stub.Push(pb.PushRequest(reference=name, **more), wait_for_ready=True, timeout=60):
         if step.HasField("pushed"):
             pushed.append(step.pushed)
-        elif step.progress.status != "Pushing":
+        elif not step.progress.current:
             texts.append(f"{step.progress.id}: {step.progress.status}" if step.progress.id else step.progress.status)
     return texts, pushed
 
@@ -145,6 +145,20 @@ async def test_what_a_pull_saw_is_mounted_too(images: Store, shared: Registry) -
     await images.stub.Tag(pb.TagRequest(image=f"{REGISTRY}/seen/base:1", target=f"{REGISTRY}/seen/copy:1"))
     texts, _ = await push(images, f"{REGISTRY}/seen/copy:1")
     assert sorted(texts[3:5]) == sorted(f"{name}: Mounted from seen/base" for name in SHORT)
+
+
+async def test_of_a_list_the_pulled_manifest_goes_on_and_plain_layers_stay_plain(images: Store, shared: Registry) -> None:
+    with fake_registry(shared.inside) as fake:
+        parts = {name: fake.add(name, LAYERS, architecture=name, compress=gzip.compress) for name in ("arm64", "amd64")}
+        fake.index("list", parts)
+        plain = fake.add("plain", [tar_of(only=b"here")])
+        for tag, expected in (("list", parts["arm64"]), ("plain", plain)):
+            await images.pull(f"{fake.address}/x:{tag}", platform="linux/arm64")
+            name = f"{REGISTRY}/from/{tag}:1"
+            await images.stub.Tag(pb.TagRequest(image=f"{fake.address}/x:{tag}", target=name))
+            texts, (pushed,) = await push(images, name)
+            assert pushed.digest == expected == digest_of(raw(shared, f"from/{tag}", "1"))
+            assert any(text.endswith(": Pushed") for text in texts)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,12 @@ def _parser() -> argparse.ArgumentParser:
     fsck = images.add_parser("fsck", help="check every blob and row of the running image store")
     fsck.add_argument("--repair", action="store_true", help="mend what can be mended without loss, remove what is damaged or unused")
     _user_parser(images.add_parser("user", help="who may use the store as a registry (/v2/)"))
-    for one in (up, status, doctor, fsck):
+    node = commands.add_parser("node", help="look after the nodes of a shared image store").add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    forget = node.add_parser("forget", help="free what a node that will not come back keeps in the image store")
+    forget.add_argument("name", metavar="NAME", help="the node's name (SKERRY_CONTAINERS_NODE, else its host name)")
+    for one in (up, status, doctor, fsck, forget):
         one.add_argument("--root", help="data directory (SKERRY_ROOT, default /var/lib/skerry)")
         one.add_argument("--run", help="directory of sockets (SKERRY_RUN, default /run/skerry)")
     up.add_argument("--log-level", default=os.environ.get("SKERRY_LOG_LEVEL", "info"), choices=("debug", "info", "warning", "error"))
@@ -90,6 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from skerry.cli import images
 
         return images.fsck(where, repair=options.repair)
+    if options.command == "node":
+        from skerry.cli import node
+
+        return node.forget(where, options.name)
     from skerry.cli import doctor
 
     return doctor.show(where)

@@ -14,18 +14,19 @@ _MAX_PASSWORD = 1024
 
 
 def hashed(password: str) -> str:
-    """Returns what to keep: "scrypt$LOG2N$SALT$KEY". Raises InvalidArgument for an empty password or one of more than 1024 bytes."""
+    """Returns what to keep: "scrypt$LOG2N$SALT$KEY". Raises InvalidArgument for a password that is empty, too long, or has a NUL in it."""
     data = password.encode()
-    if not 0 < len(data) <= _MAX_PASSWORD:
-        raise InvalidArgument(f"a password has 1 to {_MAX_PASSWORD} bytes")
+    # HMAC, which scrypt is made of, does not tell a key from the same with NULs behind it.
+    if not 0 < len(data) <= _MAX_PASSWORD or b"\0" in data:
+        raise InvalidArgument(f"a password has 1 to {_MAX_PASSWORD} bytes, none of them NUL")
     salt = os.urandom(16)
     return f"scrypt${_LOG_N}${_text(salt)}${_text(_key(data, salt, _LOG_N))}"
 
 
 def matches(kept: str, password: str) -> bool:
     """Tells whether a password is the one that was kept. False also for what `well_formed` denies."""
-    data = password.encode()
-    if not well_formed(kept) or len(data) > _MAX_PASSWORD:
+    data = password.encode("utf-8", "surrogatepass")
+    if not well_formed(kept) or len(data) > _MAX_PASSWORD or b"\0" in data:
         return False
     _, log_n, salt, key = kept.split("$")
     return hmac.compare_digest(_key(data, base64.b64decode(salt), int(log_n)), base64.b64decode(key))

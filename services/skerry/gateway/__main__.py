@@ -1,6 +1,7 @@
 """The gateway: Docker's HTTP API in front of one node's services."""
 
 import asyncio
+import hashlib
 import os
 import platform
 import socket
@@ -14,6 +15,9 @@ from skerry.core.errors import InvalidArgument, SkerryError
 from skerry.core.rpc.endpoint import endpoint, tls_of
 from skerry.core.settings import Common, from_env
 from skerry.gateway.app import App
+from skerry.gateway.build.registry import Builds
+from skerry.gateway.build.spool import Place
+from skerry.gateway.build.tree import Limits
 from skerry.gateway.peers import Addresses, connected
 from skerry.gateway.reconcile import GRACE, Reconciler
 
@@ -42,6 +46,12 @@ class Settings(Common, frozen=True, kw_only=True):
     logs_for_node: str = ""
     # Name in lease holders; must differ between nodes that share an image store. Empty: the host's name.
     node: str = ""
+    # Where contexts of builds are kept while they run, in files without names; empty: ROOT/builds. What one may have at most: bytes (packed
+    # and unpacked), entries, directories within one another.
+    build_directory: str = ""
+    build_bytes: int = 16 << 30
+    build_entries: int = 500_000
+    build_depth: int = 256
     # Seconds for which leftovers may be starts under way in another gateway.
     grace: float = GRACE
 
@@ -62,6 +72,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
                 addresses,
                 node=settings.node or platform.node(),
                 root=settings.root,
+                builds=_builds(settings),
                 tls=tls_of(settings),
                 image_store=settings.images_for_node,
                 log_router=settings.logs_for_node,
@@ -89,6 +100,13 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         # Runs first at the end: endless streams must not hold the drain up.
         stack.callback(peers.stop)
         yield bound
+
+
+def _builds(settings: Settings) -> Builds:
+    # The same after a restart: what a killed gateway left is its successor's to clear away.
+    identity = hashlib.sha256(f"{platform.node()} {settings.run} {settings.docker}".encode()).hexdigest()[:8]
+    place = Place(settings.build_directory or f"{settings.root}/builds", settings.build_bytes)
+    return Builds(place, Limits(settings.build_entries, settings.build_depth), identity)
 
 
 def _listener(settings: Settings) -> tuple[socket.socket, str]:

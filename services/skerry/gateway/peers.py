@@ -19,6 +19,7 @@ from skerry.core.errors import Unavailable
 from skerry.core.lifecycle import Tasks
 from skerry.core.rpc.channel import open_channel
 from skerry.core.rpc.tls import Tls
+from skerry.gateway.build.registry import Builds
 
 if TYPE_CHECKING:  # these exist for type checkers only
     from skerry.api.containers.v1.containers_pb2_grpc import ContainersServiceAsyncStub
@@ -46,6 +47,7 @@ class Peers:
     root: str
     # Owner of work that goes on when its client has left.
     tasks: Tasks
+    builds: Builds
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     # Removals under way here, by container id: a wait for "removed" answers after them.
     removals: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
@@ -117,7 +119,14 @@ class Addresses:
 
 @asynccontextmanager
 async def connected(
-    addresses: Addresses, *, node: str, root: str, tls: Tls | None = None, image_store: str = "", log_router: str = ""
+    addresses: Addresses,
+    *,
+    node: str,
+    root: str,
+    builds: Builds,
+    tls: Tls | None = None,
+    image_store: str = "",
+    log_router: str = "",
 ) -> AsyncIterator[Peers]:
     """Opens a channel to each service; they connect when first used. Ends what work is still under way when left."""
     async with AsyncExitStack() as stack:
@@ -136,4 +145,5 @@ async def connected(
             log_router=log_router,
             root=root,
             tasks=tasks,
+            builds=builds,
         )

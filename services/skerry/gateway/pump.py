@@ -15,7 +15,6 @@ import grpc.aio
 from skerry.core.rpc.errors import from_rpc
 from skerry.gateway.beside import beside
 from skerry.gateway.detach import Detector
-from skerry.gateway.hijack import Stream
 
 _log = logging.getLogger(__name__)
 _PIECE = 64 << 10
@@ -50,6 +49,18 @@ class Session(Protocol):
         ...
 
 
+class Client(Protocol):
+    """Who reads the output and may give input: a hijacked connection, or a build."""
+
+    async def read(self) -> bytes:
+        """Returns input; b"" at its end."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Takes output. Raises ConnectionError when nobody wants it any more."""
+        ...
+
+
 class Pump:
     """Runs one session. `begin` before the hijack, so that errors are plain answers; `run` after it."""
 
@@ -72,7 +83,7 @@ class Pump:
         self._call = call
         self._opened.set()
 
-    async def run(self, stream: Stream, *, stdin: bool, once: bool, detach_keys: bytes) -> None:
+    async def run(self, stream: Client, *, stdin: bool, once: bool, detach_keys: bytes) -> None:
         """Pumps until the output ended, the client left, or the detach keys came.
 
         once: the end of the client's input is the end of the process's, unless it has a terminal. Otherwise it detaches, as in dockerd.
@@ -98,7 +109,7 @@ class Pump:
         if self._call is not None:
             self._call.cancel()
 
-    async def _output(self, stream: Stream) -> None:
+    async def _output(self, stream: Client) -> None:
         while True:
             ended = False
             try:
@@ -142,7 +153,7 @@ class Pump:
                 return True
         return False
 
-    async def _input(self, stream: Stream, detector: Detector | None, once: bool) -> str:
+    async def _input(self, stream: Client, detector: Detector | None, once: bool) -> str:
         while True:
             data = await stream.read()
             if not data and once and not self.tty:

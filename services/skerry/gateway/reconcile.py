@@ -16,6 +16,7 @@ from skerry.api.images.v1 import images_pb2
 from skerry.api.networks.v1 import networks_pb2
 from skerry.core.errors import NotModified, SkerryError
 from skerry.core.rpc.channel import call_again
+from skerry.gateway.build.registry import build_of, is_build
 from skerry.gateway.coordinator.end import end
 from skerry.gateway.coordinator.leftover import soon
 from skerry.gateway.coordinator.remove import remove_quietly
@@ -103,8 +104,9 @@ class Reconciler:
         # Containers last: what was made meanwhile is then seen as alive.
         containers = await call_again(self._containers, what="the container service")
         await self._sandboxes_left(sandboxes, containers)
-        orphans = {holder for holder in holders if holder.rpartition("/")[2] not in containers}
-        for holder in orphans & suspects:
+        dead = await self._dead_builds(holders, containers)
+        orphans = {holder for holder in holders if holder.rpartition("/")[2] not in containers and not is_build(holder.rpartition("/")[2])}
+        for holder in (orphans & suspects) | dead:
             request = images_pb2.ReleaseLeaseRequest(holder=holder)
             _log.info("lease without a container given back", extra={"holder": holder})
             await soon(self._peers, f"lease of {holder}", lambda request=request: self._peers.images.ReleaseLease(request))  # type: ignore[misc]
@@ -116,6 +118,17 @@ class Reconciler:
                 _log.info("container of --rm removed late", extra={"container": container.id})
                 await remove_quietly(self._peers, container.id)
         return orphans - suspects
+
+    async def _dead_builds(self, holders: set[str], containers: dict[str, pb.Container]) -> set[str]:
+        """Removes the containers of builds whose gateway was killed; returns the builds' lease holders."""
+        for container_id, container in list(containers.items()):
+            # One that was to stay (--rm=false, a RUN that failed) has a lease of its own.
+            kept = self._peers.holder(container_id) in holders
+            if not kept and self._peers.builds.abandoned(build_of(container.docker_networking_config_json)):
+                _log.info("container of an abandoned build removed", extra={"container": container_id})
+                await remove_quietly(self._peers, container_id)
+                del containers[container_id]
+        return {holder for holder in holders if self._peers.builds.abandoned(holder.rpartition("/")[2])}
 
     async def _sandboxes_left(self, sandboxes: list[networks_pb2.Sandbox], containers: dict[str, pb.Container]) -> None:
         now = time.time_ns()

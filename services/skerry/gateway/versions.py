@@ -59,6 +59,8 @@ ANNOTATIONS = Version(1, 43)
 # save, load and history take ?platform=.
 PLATFORM_OF_ARCHIVES = Version(1, 48)
 
+# The build's answer tells the ids of stages besides.
+BUILD_AUX = Version(1, 30)
 # commit and import take STOPSIGNAL as a change.
 STOP_SIGNAL_CHANGE = Version(1, 42)
 # `system df` takes ?type=, and has no BuilderSize.

@@ -113,9 +113,9 @@ class Pushes:
             data = manifest.write(config, [Descriptor(by_diff[one.diff_id].digest, by_diff[one.diff_id].size) for one in image.layers])
             document = Document(data, manifest.DOCKER_MANIFEST, manifest.digest_of(data))
             await self._catalog.saw(target.registry, target.path, [form.digest for form in forms])
+            await asyncio.to_thread(self._keep, data)
         await self._layers.document(target, image.id, image.config)
         await target.manifest(tag, document.data, document.media_type)
-        await asyncio.to_thread(self._keep, document.data)
         return document
 
     async def _as_it_came(self, target: Target, entry: Entry, tell: Tell) -> Document | None:

@@ -49,7 +49,7 @@ class LayerPush:
                 return form
             form = next((one for one in forms if one.kept), None)
             if form is None:
-                form = await self._compressing.form(layer.diff_id)
+                form = await self._compressing.form(layer.diff_id, partial(_prepared, layer, tell))
                 if form.digest not in {one.digest for one in forms} and await self._there(target, [form], tell) is not None:
                     return form
             await self._upload(target, form, tell)
@@ -143,3 +143,7 @@ class LayerPush:
                 raise Failed(f"blob {form.digest} does not have {form.size} bytes")
             yield data
             sent += len(data)
+
+
+def _prepared(layer: LayerRecord, tell: Tell, done: int) -> None:
+    tell(pb.Progress(id=short(layer.diff_id), status="Preparing", current=done, total=layer.size))

@@ -10,6 +10,7 @@ from skerry.core.errors import InvalidArgument
 from skerry.core.journal import EventJournal
 from skerry.images import library, removing
 from skerry.images.blobs import Blobs
+from skerry.images.cache_calls import CacheCalls
 from skerry.images.catalog import Catalog
 from skerry.images.check_calls import CheckCalls
 from skerry.images.collector import Collector
@@ -31,7 +32,7 @@ _MAX_HOLDER = 1000
 _MAX_ASKED = 10_000
 
 
-class ImagesService(IntakeCalls, ListCalls, SaveCalls, UsageCalls, CheckCalls, CommitCalls, RegistryCalls):
+class ImagesService(IntakeCalls, ListCalls, CacheCalls, SaveCalls, UsageCalls, CheckCalls, CommitCalls, RegistryCalls):
     """One image store."""
 
     def __init__(

@@ -55,7 +55,7 @@ def pack_upper(upper: str, below: str, out: Sink) -> Packed:
     """
     lower = os.open(below, DIRECTORY)
     try:
-        packer = _Packer(out, overlay=True, furniture=furniture_missing(lower))
+        packer = _Packer(out, overlay=True, furniture=furniture_missing(lower), below=_furnished(lower))
     finally:
         os.close(lower)
     packer.walk(upper)
@@ -69,8 +69,23 @@ def pack_root(root: str, out: Sink) -> Packed:
     return Packed(packer.entries, packer.bytes)
 
 
+def _furnished(lower: int) -> dict[bytes, os.stat_result]:
+    """Returns the directories of the layers below in which furniture stands."""
+    found: dict[bytes, os.stat_result] = {}
+    for path in {os.path.dirname(path) for path in FURNITURE} - {b""}:
+        try:
+            status = os.stat(path, dir_fd=lower, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            found[path] = status
+    return found
+
+
 class _Packer:
-    def __init__(self, out: Sink, *, overlay: bool, furniture: frozenset[bytes]) -> None:
+    def __init__(self, out: Sink, *, overlay: bool, furniture: frozenset[bytes], below: dict[bytes, os.stat_result] | None = None) -> None:
+        """below: what the layers below have in the place of directories with furniture."""
+        self._below = below or {}
         self._out = out
         self._overlay = overlay
         self._furniture = furniture
@@ -141,8 +156,21 @@ class _Packer:
         self._places.append(place)
         self._furnish(place)
         place.pending = True
-        if not untouched(path, place.status, self._furniture):
+        if not untouched(path, place.status, self._furniture) and not self._only_furnished(place):
             self._held_back()
+
+    def _only_furnished(self, place: Place) -> bool:
+        """Tells whether a directory has changed in nothing but that the runtime made places of mounts in it."""
+        old = self._below.get(place.path)
+        if old is None or not place.names or (old.st_mode, owner(old)) != (place.status.st_mode, owner(place.status)):
+            return False
+        if attributes(place.fd).get(OPAQUE) == b"y":
+            return False
+        try:
+            here = [(place.child(name), os.stat(name, dir_fd=place.fd, follow_symlinks=False)) for name in place.names]
+        except FileNotFoundError:
+            return False
+        return all(untouched(path, status, self._furniture) for path, status in here)
 
     def _leaf(self, place: Place, name: bytes, status: os.stat_result) -> None:
         path = place.child(name)

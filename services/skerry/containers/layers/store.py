@@ -38,6 +38,8 @@ _WORKER_TIMEOUT = 1800.0
 _IDLE_MOUNTS = 64
 _CLONE_FS = 0x200
 _EMPTY = "empty"
+# An overlay of lower directories alone wants two of them, also for an image without layers.
+_NOTHING = "nothing"
 
 
 class LayerInfo(msgspec.Struct, frozen=True):
@@ -295,7 +297,7 @@ class Layers:
                 self._users.setdefault(name, set()).add(target)
                 self._idle.pop(name, None)
             os.mkdir(target, 0o700)
-            mounts.mount_lowers([*(_short(name) for name in stack), _EMPTY], target)
+            mounts.mount_lowers([*([_short(name) for name in stack] or [_NOTHING]), _EMPTY], target)
         except OSError as error:
             self._unmount_below(target)
             raise Failed(f"error creating overlay mount to {target}: {error.strerror}") from error
@@ -443,7 +445,8 @@ async def open_layers(root: str, run: str, *, form: str = "", tls: Tls | None = 
         raise InvalidArgument(f"bad layer form {form!r}: known are {EROFS}, {DIRECTORIES}")
     store, points = os.path.join(root, "layers"), os.path.join(run, "layers")
     os.makedirs(store, mode=0o700, exist_ok=True)
-    os.makedirs(os.path.join(points, _EMPTY), mode=0o700, exist_ok=True)
+    for name in (_EMPTY, _NOTHING):
+        os.makedirs(os.path.join(points, name), mode=0o700, exist_ok=True)
 
     def enter() -> None:
         # A current directory of its own keeps lower directories' names short: all options of mount(2) must fit in one page.

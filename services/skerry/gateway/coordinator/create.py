@@ -44,6 +44,24 @@ async def create(peers: Peers, wanted: Wanted) -> pb.CreateResponse:
         raise
 
 
+async def create_step(peers: Peers, wanted: Wanted, image: images_pb2.Image) -> pb.CreateResponse:
+    """Makes the container of a build's step: the build's own lease keeps the image, and what it writes goes to the build alone."""
+    await _resolve_modes(peers, wanted)
+    request = pb.CreateRequest(
+        id=ids.new_id(),
+        name=wanted.name,
+        spec=wanted.spec,
+        image=image,
+        image_name=wanted.image_name,
+        image_store=peers.image_store,
+        log=pb.LogTarget(driver="none"),
+        docker_config_json=wanted.config_json,
+        docker_host_config_json=wanted.host_config_json("none", {}),
+        docker_networking_config_json=wanted.networking_config_json,
+    )
+    return await call_again(lambda: peers.containers.Create(request), what="the container service")
+
+
 async def _lease(peers: Peers, wanted: Wanted, holder: str) -> images_pb2.Image:
     request = images_pb2.AcquireLeaseRequest(image=wanted.image_name, holder=holder)
     try:

@@ -4,6 +4,7 @@ from skerry.gateway.call import Route
 from skerry.gateway.routes import (
     archive,
     attach,
+    build,
     commit,
     containers,
     events,
@@ -33,6 +34,7 @@ ALL: list[Route] = [
     *wait.ROUTES,
     *logs.ROUTES,
     *execs.ROUTES,
+    *build.ROUTES,
     *transfer.ROUTES,
     *registries.ROUTES,
     *images.ROUTES,

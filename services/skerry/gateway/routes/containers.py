@@ -1,6 +1,5 @@
 """Containers: everything but their streams (attach, logs, wait) and the list."""
 
-import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from skerry.gateway.coordinator import remove as removing
 from skerry.gateway.coordinator import start as starting
 from skerry.gateway.coordinator import stop as stopping
 from skerry.gateway.coordinator.leftover import soon
+from skerry.gateway.coordinator.owned import owned as owned_by
 from skerry.gateway.docker.checks import check_signal
 from skerry.gateway.docker.create import check_name, parse_create
 from skerry.gateway.docker.inspect import inspect as inspect_document
@@ -29,26 +29,8 @@ T = TypeVar("T")
 
 
 async def owned(call: Call, work: Coroutine[Any, Any, T], name: str) -> T:
-    """Awaits work that goes on to its end when the client leaves: a coordinator's steps must not stop half way."""
-    outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-
-    async def run() -> None:
-        # The error is the client's: told through the future, so that the task itself has none left over to be reported.
-        try:
-            result = await work
-        except Exception as error:  # noqa: BLE001 - handed on to who awaits the future
-            if not outcome.done():
-                outcome.set_exception(error)
-        else:
-            if not outcome.done():
-                outcome.set_result(result)
-
-    call.peers.tasks.spawn(run(), name=name).add_done_callback(lambda _: outcome.cancel())
-    try:
-        return await outcome
-    except asyncio.CancelledError:
-        outcome.cancel()
-        raise
+    """Awaits work that goes on to its end when the client leaves."""
+    return await owned_by(call.peers, work, name)
 
 
 async def create(call: Call) -> web.StreamResponse:

@@ -89,7 +89,6 @@ ROUTES: list[Route] = [
     ("POST", "/volumes/create", _not_yet("creating volumes")),
     ("POST", "/volumes/prune", _not_yet("pruning volumes")),
     ("PUT", "/volumes/{name}", _not_yet("updating cluster volumes")),
-    ("POST", "/session", _not_yet("BuildKit's session")),
     ("GET", "/plugins/privileges", _not_yet("managed plugins")),
     *(("POST", f"/plugins/{what}", _not_yet("managed plugins")) for what in ("pull", "create")),
     *(("POST", f"/plugins/{{name...}}/{what}", _not_yet("managed plugins")) for what in ("enable", "disable", "upgrade", "push", "set")),

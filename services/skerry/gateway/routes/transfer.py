@@ -4,9 +4,9 @@ import grpc.aio
 from aiohttp import web
 
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.core.errors import InvalidArgument, NotSupported, SkerryError
+from skerry.core.errors import InvalidArgument, SkerryError
 from skerry.core.lifecycle import Tasks
-from skerry.gateway.call import Call, Handler, Route, registry_auth
+from skerry.gateway.call import Call, Route, registry_auth
 from skerry.gateway.docker.images import join_reference, progress
 from skerry.gateway.routes.intake import import_
 from skerry.gateway.routes.output import Output, prepare, store_there
@@ -58,15 +58,6 @@ async def _pull(call: Call, name: str) -> web.StreamResponse:
     return await output.end()
 
 
-def _not_yet(what: str) -> Handler:
-    async def refuse(call: Call) -> web.StreamResponse:
-        raise NotSupported(f"{what} is not supported yet")
-
-    return refuse
-
-
 ROUTES: list[Route] = [
     ("POST", "/images/create", create),
-    ("POST", "/build", _not_yet("building images")),
-    ("POST", "/build/prune", _not_yet("the build cache")),
 ]

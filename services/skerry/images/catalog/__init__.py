@@ -111,6 +111,9 @@ class Catalog(PushRecords, Protocol):
     async def all(self) -> list[Entry]:
         """Returns every image, newest first."""
 
+    async def children(self, parent: str) -> list[ImageRecord]:
+        """Returns the images that were made of a parent (empty: of none), newest first."""
+
     async def tag(self, image_id: str, name: str, event: events_pb2.Event) -> None:
         """Points one more name at the image. Raises NotFound."""
 

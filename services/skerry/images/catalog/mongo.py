@@ -55,7 +55,7 @@ class MongoCatalog(MongoPushes, MongoTurns):
         """Makes the indexes, and ends what a service that died had decided. To be called once, before all else."""
         for field in ("image", "token"):
             await self._names.create_index(field)
-        for field in ("holders", "leaving", "dead", "blobs"):
+        for field in ("holders", "leaving", "dead", "blobs", "parent"):
             await self._images.create_index(field)
         for field in ("holder", "diff_id"):
             await self._kept.create_index(field)
@@ -118,6 +118,11 @@ class MongoCatalog(MongoPushes, MongoTurns):
             raise NotFound(f"No such image: {image_id}")
         await self._point(image_id, [(name, False)], arrival)
         await self._say([event])
+
+    @answered
+    async def children(self, parent: str) -> list[ImageRecord]:
+        made = [_RECORD.decode(image["body"]) async for image in self._images.find({"parent": parent, **_SHOWN})]
+        return sorted(made, key=lambda image: (-image.created_ns, image.id))
 
     async def _entry(self, image: Document) -> Entry:
         return _made(image, [name async for name in self._names.find({"image": image["_id"]})])
@@ -292,6 +297,7 @@ def _document(image: ImageRecord, documents: list[str], holders: list[str], arri
     return {
         "_id": image.id,
         "created_ns": image.created_ns,
+        "parent": image.parent,
         "body": msgspec.msgpack.encode(image),
         "blobs": sorted(blobs),
         "documents": sorted(set(documents)),

@@ -54,6 +54,14 @@ CREATE TABLE kept (
 CREATE INDEX kept_layer ON kept (diff_id);
 """,
     PUSHES,
+    # child(image that was made here, image it was made of; empty: of none)
+    """
+CREATE TABLE child (
+  image TEXT PRIMARY KEY REFERENCES image (id) ON DELETE CASCADE,
+  parent TEXT NOT NULL
+) STRICT;
+CREATE INDEX child_parent ON child (parent);
+""",
     REPOSITORIES,
 ]
 _RECORD = msgspec.msgpack.Decoder(ImageRecord)
@@ -79,6 +87,7 @@ class SqliteCatalog(SqlitePushes, SqliteRepositories):
         def work(db: sqlite3.Connection) -> None:
             body = msgspec.msgpack.encode(image)
             db.execute("INSERT INTO image VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (image.id, image.created_ns, body))
+            db.execute("INSERT INTO child VALUES (?, ?) ON CONFLICT DO NOTHING", (image.id, image.parent))
             for name in names:
                 _point(db, name, image.id, is_digest=False)
             for digest in digests:
@@ -126,6 +135,15 @@ class SqliteCatalog(SqlitePushes, SqliteRepositories):
                 holders.setdefault(image, []).append(holder)
             rows = db.execute("SELECT id, body FROM image ORDER BY created_ns DESC, id").fetchall()
             return [_made(body, names.get(image, ()), holders.get(image, ())) for image, body in rows]
+
+        return await self._database.read(work)
+
+    async def children(self, parent: str) -> list[ImageRecord]:
+        def work(db: sqlite3.Connection) -> list[ImageRecord]:
+            rows = db.execute(
+                "SELECT body FROM child JOIN image ON image.id = child.image WHERE parent = ? ORDER BY created_ns DESC, id", (parent,)
+            )
+            return [msgspec.msgpack.decode(body, type=ImageRecord) for (body,) in rows]
 
         return await self._database.read(work)
 

@@ -105,7 +105,7 @@ class Serving:
         for layer in entry.image.layers:
             digest = layer.compressed
             if not digest or not await asyncio.to_thread(is_gzip, self._shelf.blobs, digest):
-                digest = (await self._compressing.form(layer.diff_id)).digest
+                digest = (await self._compressing.form(layer.diff_id, lambda done: None)).digest
             layers.append(Descriptor(digest, await asyncio.to_thread(self._shelf.blobs.size, digest)))
         data = manifest.write(Descriptor(entry.image.id, len(entry.image.config)), layers)
         return (await self._shelf.keep(data)).digest

@@ -506,16 +506,18 @@ class CommitResponse(_message.Message):
     def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
 
 class FindChildRequest(_message.Message):
-    __slots__ = ("parent", "container_config_json", "cache_from", "platform")
+    __slots__ = ("parent", "container_config_json", "cache_from", "platform", "holder")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     CONTAINER_CONFIG_JSON_FIELD_NUMBER: _ClassVar[int]
     CACHE_FROM_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
     parent: str
     container_config_json: str
     cache_from: _containers.RepeatedScalarFieldContainer[str]
     platform: str
-    def __init__(self, parent: _Optional[str] = ..., container_config_json: _Optional[str] = ..., cache_from: _Optional[_Iterable[str]] = ..., platform: _Optional[str] = ...) -> None: ...
+    holder: str
+    def __init__(self, parent: _Optional[str] = ..., container_config_json: _Optional[str] = ..., cache_from: _Optional[_Iterable[str]] = ..., platform: _Optional[str] = ..., holder: _Optional[str] = ...) -> None: ...
 
 class FindChildResponse(_message.Message):
     __slots__ = ("image",)
