@@ -2,10 +2,8 @@
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Annotated, Literal
 
 import aiohttp
@@ -16,7 +14,6 @@ from skerry.core import lifecycle, log
 from skerry.core.lifecycle import Tasks, background
 from skerry.core.rpc.endpoint import endpoint
 from skerry.core.settings import from_env
-from skerry.images.catalog.repositories import Repositories
 from skerry.images.check import Checker
 from skerry.images.collector import Collector, sweeping
 from skerry.images.commit import Commits
@@ -93,8 +90,6 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         catalog, blobs = stores.catalog, stores.blobs
         ingest = Ingest(os.path.join(settings.root, "images", "ingest"), max_age=settings.partial_age, max_bytes=settings.partial_bytes)
         collector = Collector(catalog, blobs, tasks, turns=stores.turns, grace=stores.grace, claimed=ingest.claimed)
-        if isinstance(catalog, Repositories):
-            collector.before_sweep.append(partial(_expire, catalog))
         collector.soon()  # what an interrupted pull or load left
         storing = Storing(catalog, blobs)
         fetches = Fetches(
@@ -142,10 +137,6 @@ async def service(settings: Settings) -> AsyncIterator[str]:
             endpoint(settings, "images", register, [NAME], stopping) as address,
         ):
             yield address
-
-
-async def _expire(repositories: Repositories) -> None:
-    await repositories.expire(time.time_ns())
 
 
 def _boot_id() -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from skerry.core.errors import SkerryError, Unavailable
@@ -50,8 +50,6 @@ class Collector:
         # Blobs that are being read, and those of them that a sweep has left for that.
         self._kept: Counter[str] = Counter()
         self._spared: set[str] = set()
-        # Called before each sweep: what the catalog keeps blobs for may have ended by itself.
-        self.before_sweep: list[Callable[[], Awaitable[None]]] = []
 
     @asynccontextmanager
     async def keeping(self, digests: set[str]) -> AsyncIterator[None]:
@@ -164,8 +162,7 @@ class Collector:
             await self.collect()
 
     async def _sweep(self) -> int:
-        for forget in self.before_sweep:
-            await forget()
+        await self._catalog.expire(time.time_ns())
         used = await self._catalog.blobs_in_use()
         before = time.time() - self._grace
         garbage = await asyncio.to_thread(self._garbage, used, before)

@@ -5,7 +5,7 @@ stands for one lives as long as that, so that `docker rmi` and the API never dis
 """
 
 from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import msgspec
 
@@ -49,7 +49,6 @@ class TagPlace(msgspec.Struct, frozen=True):
     copied: bool = False
 
 
-@runtime_checkable
 class Repositories(Protocol):
     """Each method is one transaction. tests/contract/test_repositories.py is its definition."""
 

@@ -3,8 +3,6 @@ have changed. A blob that several clients want is fetched once; each is sent wha
 """
 
 import asyncio
-import base64
-import binascii
 import hashlib
 import logging
 import os
@@ -14,10 +12,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import aiohttp
-import msgspec
 from aiohttp import web
 
-from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import Failed, InvalidArgument, NotFound, SkerryError, Unauthorized
 from skerry.core.lifecycle import Tasks
 from skerry.images import manifest
@@ -27,88 +23,13 @@ from skerry.images.distribution.refusals import Refusal
 from skerry.images.distribution.sending import blob_headers, send_blob
 from skerry.images.distribution.serving import Serving
 from skerry.images.distribution.shelf import Shelf
-from skerry.images.reference import DEFAULT_DOMAIN, parse
-from skerry.images.registry.endpoints import Endpoint, is_insecure, name_of
-from skerry.images.registry.reach import Registries, credentials
+from skerry.images.distribution.upstreams import Upstreams
 from skerry.images.registry.repository import Repository
 
 _log = logging.getLogger(__name__)
 _PIECE = 1 << 18
 # The last bytes of a blob are sent when its digest is known to be right: a client never gets a wrong blob whole.
 _HELD_BACK = 1 << 16
-# Repositories whose place is remembered.
-_REMEMBERED = 200
-_HUB_AUTH = "https://index.docker.io/v1/"
-
-
-class _Auth(msgspec.Struct):
-    auth: str = ""
-    username: str = ""
-    password: str = ""
-    identitytoken: str = ""
-
-
-class _Auths(msgspec.Struct):
-    auths: dict[str, _Auth] = {}
-
-
-class Upstreams:
-    """Which registries are stood for, where they are and under which name they are asked."""
-
-    def __init__(self, asked: Registries, upstreams: list[str], auths: str) -> None:
-        self._asked = asked
-        self._urls = dict(_split(one) for one in upstreams)
-        self._auths = auths
-        self._known: dict[str, Repository] = {}
-
-    def has(self, repository: str) -> bool:
-        """Tells whether the repository's registry is one of them."""
-        return repository.partition("/")[0] in self._urls
-
-    async def of(self, repository: str) -> Repository:
-        """Returns the repository there. Raises InvalidArgument when the credentials cannot be read, Failed, Unavailable."""
-        if repository not in self._known:
-            domain = repository.partition("/")[0]
-            auth = await asyncio.to_thread(self._credentials, domain) if self._auths else pb.RegistryAuth()
-            reference, url = parse(repository), self._urls[domain]
-            if url:
-                endpoint = Endpoint(url)
-                loopback = is_insecure(endpoint.host, [], [name_of(endpoint.host)])
-                endpoint = Endpoint(url, verify=not loopback)
-                found = Repository(self._asked.transport, self._asked.tokens, reference, endpoint, credentials(auth))
-            else:
-                found = await self._asked.repository(reference, auth, "pull")
-            while len(self._known) >= _REMEMBERED:
-                del self._known[next(iter(self._known))]
-            self._known[repository] = found
-        return self._known[repository]
-
-    def forget(self, repository: str) -> None:
-        """Asks anew where it is and with which credentials."""
-        self._known.pop(repository, None)
-
-    def _credentials(self, domain: str) -> pb.RegistryAuth:
-        try:
-            with open(self._auths, "rb") as file:
-                found = msgspec.json.decode(file.read(1 << 20), type=_Auths).auths
-        except (OSError, msgspec.DecodeError) as error:
-            raise InvalidArgument(f"cannot read {self._auths}: {error}") from None
-        keys = (domain, f"https://{domain}", *((_HUB_AUTH,) if domain == DEFAULT_DOMAIN else ()))
-        one = next((found[key] for key in keys if key in found), None)
-        if one is None:
-            return pb.RegistryAuth()
-        try:
-            user, _, password = base64.b64decode(one.auth).decode().partition(":")
-        except (binascii.Error, UnicodeError):
-            raise InvalidArgument(f"{self._auths}: malformed auth of {domain}") from None
-        return pb.RegistryAuth(username=one.username or user, password=one.password or password, identity_token=one.identitytoken)
-
-
-def _split(entry: str) -> tuple[str, str]:
-    domain, _, url = entry.partition("=")
-    if url and not url.startswith(("http://", "https://")):
-        raise InvalidArgument(f"SKERRY_IMAGES_DISTRIBUTION_UPSTREAMS: {entry!r}: want DOMAIN or DOMAIN=URL")
-    return domain, url.rstrip("/")
 
 
 class _Fetch:
@@ -121,6 +42,8 @@ class _Fetch:
         self.done = False
         self.error: SkerryError | None = None
         self.begun = asyncio.Event()
+        # Those that get it when it is whole.
+        self.repositories: set[str] = set()
         # Of the file, while it grows.
         self.fd = -1
         self._changed = asyncio.Event()
@@ -219,10 +142,10 @@ class Mirror:
         async with shelf.collector.taking():
             content = (await shelf.keep(data)).digest
             record = documents.record(document, content, content, len(data), expires_ns=self._expiry())
-            parts = [
-                BlobPlace(one.digest, one.digest, one.size) for one in documents.blobs_of(document) if one.digest.startswith("sha256:")
-            ]
-            await shelf.records.put_manifest(repository, record, [] if ":" in reference else [reference], parts)
+            # What of its blobs is here already; the others come when they are asked for.
+            here = [one for one in documents.blobs_of(document) if one.digest.startswith("sha256:") and await shelf.has(one.digest)]
+            places = [BlobPlace(one.digest, one.digest, one.size) for one in here]
+            await shelf.records.put_manifest(repository, record, [] if ":" in reference else [reference], places)
         return record
 
     async def _kept(self, repository: str, digest: str) -> tuple[bytes, str]:
@@ -245,6 +168,11 @@ class Mirror:
             raise Refusal("UNSUPPORTED", f"upstream: {error}", status=502) from None
         if size > self._shelf.settings.distribution_max_blob:
             raise Refusal("SIZE_INVALID", "the blob is too large", status=413)
+        if await self._shelf.has(digest):
+            # It came by another way; upstream says that it is this repository's too.
+            async with self._shelf.collector.taking():
+                await self._note(repository, digest, size)
+            return await send_blob(request, self._shelf, BlobPlace(digest, digest, size))
         response = web.StreamResponse(headers={**blob_headers(digest), "Accept-Ranges": "none"})
         response.content_length = size
         if request.method == "HEAD":
@@ -252,9 +180,8 @@ class Mirror:
             return response
         fetch = self._under_way.get(digest)
         if fetch is None:
-            fetch = self._start(upstream, repository, digest, size)
-        else:
-            await self._note(repository, digest, size)
+            fetch = self._start(upstream, digest, size)
+        fetch.repositories.add(repository)
         await fetch.begun.wait()
         if fetch.fd >= 0:
             # Opened once more at once: the fetch may end before the answer does.
@@ -284,7 +211,7 @@ class Mirror:
         finally:
             os.close(fd)
 
-    def _start(self, upstream: Repository, repository: str, digest: str, size: int) -> _Fetch:
+    def _start(self, upstream: Repository, digest: str, size: int) -> _Fetch:
         fetch = _Fetch()
         fetch.size = size
         self._under_way[digest] = fetch
@@ -293,7 +220,8 @@ class Mirror:
             try:
                 async with self._shelf.collector.taking():
                     await self._fetch(fetch, upstream, digest)
-                    await self._note(repository, digest, size)
+                    for repository in list(fetch.repositories):
+                        await self._note(repository, digest, size)
                 fetch.done = True
             except SkerryError as error:
                 fetch.error = error

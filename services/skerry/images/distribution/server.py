@@ -14,7 +14,6 @@ from skerry.core.lifecycle import Tasks, background
 from skerry.core.metrics import Counter
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog
-from skerry.images.catalog.repositories import Repositories
 from skerry.images.collector import Collector
 from skerry.images.compress import Compressing
 from skerry.images.distribution.access import Gate
@@ -22,13 +21,14 @@ from skerry.images.distribution.becoming import Becoming
 from skerry.images.distribution.blob_routes import BlobRoutes
 from skerry.images.distribution.list_routes import ListRoutes
 from skerry.images.distribution.manifest_routes import ManifestRoutes
-from skerry.images.distribution.mirror import Mirror, Upstreams
+from skerry.images.distribution.mirror import Mirror
 from skerry.images.distribution.refusals import Refusal, refusal_of
 from skerry.images.distribution.serving import Serving
 from skerry.images.distribution.settings import DistributionSettings, listen_address
 from skerry.images.distribution.shelf import Shelf
 from skerry.images.distribution.tokens import Tokens, load_key
 from skerry.images.distribution.uploads import Uploads
+from skerry.images.distribution.upstreams import Upstreams
 from skerry.images.distribution.users import Users
 from skerry.images.registry.reach import Registries
 from skerry.images.storing import Storing
@@ -115,7 +115,6 @@ async def distribution(
     if not settings.distribution_listen:
         yield ""
         return
-    records = repositories_of(catalog)
     host, port = listen_address(settings)
     context = await asyncio.to_thread(_tls, settings)
     users = Users(settings.distribution_users) if settings.distribution_users else None
@@ -131,7 +130,7 @@ async def distribution(
         url=settings.distribution_url,
     )
     uploads = Uploads(blobs, most=settings.distribution_uploads, idle=settings.distribution_upload_idle)
-    shelf = Shelf(catalog, records, blobs, streams, collector, storing, gate, uploads, settings)
+    shelf = Shelf(catalog, catalog, blobs, streams, collector, storing, gate, uploads, settings)
     serving = Serving(shelf, Compressing(catalog, blobs, streams, keep=True))
     upstreams = Upstreams(asked, settings.distribution_upstreams, settings.distribution_upstream_auths)
     mirror = Mirror(shelf, serving, upstreams, tasks, folder)
@@ -159,13 +158,6 @@ async def distribution(
     finally:
         await runner.cleanup()
         await uploads.close()
-
-
-def repositories_of(catalog: object) -> Repositories:
-    """Returns the catalog's other half. Raises InvalidArgument when this kind of catalog has none."""
-    if not isinstance(catalog, Repositories):
-        raise InvalidArgument("SKERRY_IMAGES_DISTRIBUTION_LISTEN needs the catalog in this machine's files (SKERRY_IMAGES_CATALOG unset)")
-    return catalog
 
 
 def _tls(settings: DistributionSettings) -> ssl.SSLContext | None:
