@@ -18,6 +18,8 @@ from skerry.images.collector import Collector, sweeping
 from skerry.images.commit import Commits
 from skerry.images.compress import Compressing
 from skerry.images.describe import Describing
+from skerry.images.distribution.server import distribution
+from skerry.images.distribution.settings import DistributionSettings
 from skerry.images.fetches import Fetches
 from skerry.images.ingest import Ingest
 from skerry.images.intake import Intake, Limits
@@ -32,7 +34,7 @@ from skerry.images.registry_calls import Registries
 from skerry.images.remote import open_remotes
 from skerry.images.search import Searches
 from skerry.images.service import NAME, ImagesService
-from skerry.images.stores import StoreSettings, open_stores
+from skerry.images.stores import open_stores
 from skerry.images.storing import Storing
 from skerry.images.streams import open_streams
 from skerry.images.uploads import Pipes
@@ -41,7 +43,7 @@ from skerry.images.uploads import Pipes
 _SWEEP_SECONDS = 1800.0
 
 
-class Settings(StoreSettings, frozen=True, kw_only=True):
+class Settings(DistributionSettings, frozen=True, kw_only=True):
     """Read from SKERRY_IMAGES_*."""
 
     # Asked before docker.io, in order.
@@ -114,8 +116,21 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         pushes = Pushes(asked, catalog, blobs, uploads, collector, leaves=not keep_pushed)
         servicer.registries = Registries(pushes, Searches(asked, settings.search_index), Logins(asked), Describing(asked))
         register = [lambda server: add_ImagesServiceServicer_to_server(servicer, server)]
+        shelves = distribution(
+            settings,
+            catalog=catalog,
+            blobs=blobs,
+            streams=streams,
+            collector=collector,
+            storing=storing,
+            asked=asked,
+            tasks=tasks,
+            layer_bytes=settings.max_layer_bytes,
+            layer_ratio=settings.max_layer_ratio,
+        )
         _ = tasks.spawn(ingest.tidying(), "tidy interrupted downloads")
         async with (
+            shelves,
             background(sweeping(collector, _SWEEP_SECONDS)),
             endpoint(settings, "images", register, [NAME], stopping) as address,
         ):

@@ -162,6 +162,7 @@ class Collector:
             await self.collect()
 
     async def _sweep(self) -> int:
+        await self._catalog.expire(time.time_ns())
         used = await self._catalog.blobs_in_use()
         before = time.time() - self._grace
         garbage = await asyncio.to_thread(self._garbage, used, before)
