@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from skerry.api.events.v1 import events_pb2
+from skerry.images.catalog.repositories import Repositories
 
 
 class LayerRecord(msgspec.Struct, frozen=True):
@@ -83,7 +84,7 @@ class PushRecords(Protocol):
         """Publishes events; points "repository@digest" at the image and keeps the document with it, unless it was removed meanwhile."""
 
 
-class Catalog(PushRecords, Protocol):
+class Catalog(PushRecords, Repositories, Protocol):
     """Names, images and leases."""
 
     async def add(
