@@ -167,3 +167,18 @@ async def test_children_are_the_images_made_of_a_parent_newest_first(catalog: Ca
     assert await catalog.children(B) == []
     assert await catalog.remove(await catalog.get(other), (), delete=True, events=[])
     assert [one.id for one in await catalog.children(A)] == [B]
+
+
+async def test_children_are_found_newest_first_and_go_with_themselves(catalog: Catalog) -> None:
+    made = [
+        ImageRecord(f"sha256:{number:064x}", b"{}", (), created_ns=number, parent=parent)
+        for number, parent in ((1, ""), (2, A), (3, A), (4, f"sha256:{2:064x}"))
+    ]
+    for record in made:
+        await catalog.add(record, [], [], [], [])
+    assert await catalog.children(A) == [made[2], made[1]]
+    assert await catalog.children("") == [made[0]]
+    assert await catalog.children(made[1].id) == [made[3]] and await catalog.children(B) == []
+    entry = await catalog.get(made[2].id)
+    assert await catalog.remove(entry, (), delete=True, events=[])
+    assert await catalog.children(A) == [made[1]]

@@ -39,6 +39,7 @@ async def commit_layer(container: Container, image_store: str, holder: str, *, p
     """
     refuse_gone(container, "commit")
     layers, directory = container.environment.layers, container.directory
+    layers.stores.add(image_store)
     under = container.record.layer_messages()
     upper = f"{directory}/upper"
     if not os.path.isdir(upper):

@@ -1,11 +1,13 @@
 """The node's layers: prepared once in ROOT/layers, mounted once in RUN/layers, put together to root file systems by overlayfs."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -37,6 +39,14 @@ _WORKER_TIMEOUT = 1800.0
 _CLONE_FS = 0x200
 
 
+class Copy(msgspec.Struct, frozen=True):
+    """A prepared layer: bytes of its tar, and when it was last asked for (Unix seconds)."""
+
+    diff_id: str
+    size: int
+    asked: float
+
+
 class Layers:
     """See `open_layers`. All methods may be called at once and are idempotent."""
 
@@ -51,6 +61,10 @@ class Layers:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._slots = asyncio.Semaphore(_PARALLEL)
         self._infos: dict[str, LayerInfo] = {}
+        # Unix seconds at which each was last asked for; over a restart the time of layer.json.
+        self._asked: dict[str, float] = {}
+        # Image stores that layers came from.
+        self.stores: set[str] = set()
         # Only used on the mounting thread.
         self._stacks = Stacks(self._root, self._run, self._infos)
 
@@ -59,6 +73,7 @@ class Layers:
 
         Raises Unavailable (the store is away), NotFound, InvalidArgument (a layer is no valid tar), Failed.
         """
+        self.stores.add(image_store)
         try:
             async with asyncio.TaskGroup() as group:
                 for layer in layers:
@@ -128,6 +143,7 @@ class Layers:
         name = _hex(layer.diff_id)
         info = LayerInfo(layer.diff_id, self.form, layer.size, summary.entries, summary.bytes)
         async with self._lock(name):
+            self._note(name)
             if name not in self._infos:
                 # A directory is durable already, and has no tar to be made anew from.
                 await asyncio.to_thread(self._publish if self.form == DIRECTORIES else self._place, name, fresh, info)
@@ -156,15 +172,21 @@ class Layers:
         """Takes over the mounts of an earlier process of this service: roots of other containers and unused layers are unmounted."""
         await self._mounting(lambda: self._stacks.reconcile({os.path.abspath(each) for each in live_directories}))
 
-    async def prune(self, keep: set[str]) -> int:
-        """Deletes prepared layers whose diff ids are not in keep and that no root uses; returns the bytes of their tars."""
-        freed = 0
-        for name in [name for name, info in self._infos.items() if info.diff_id not in keep]:
-            async with self._lock(name):
-                info = self._infos.get(name)
-                if info is not None and await self._mounting(lambda name=name: self._stacks.forget(name)):  # type: ignore[misc]
-                    freed += info.size
-        return freed
+    def copies(self) -> list[Copy]:
+        """Returns what is here, that which was not asked for the longest first."""
+        return sorted(
+            (Copy(info.diff_id, info.size, self._asked.get(name, 0.0)) for name, info in self._infos.items()), key=lambda copy: copy.asked
+        )
+
+    async def drop(self, diff_id: str, *, before: float) -> int:
+        """Deletes a prepared layer that no root uses and nobody asked for since then; returns the bytes of its tar, 0 when it stays."""
+        name = _hex(diff_id)
+        async with self._lock(name):
+            info = self._infos.get(name)
+            if info is None or self._asked.get(name, 0.0) > before or not await self._mounting(lambda: self._stacks.forget(name)):
+                return 0
+            self._asked.pop(name, None)
+            return info.size
 
     # -- preparing
 
@@ -178,10 +200,16 @@ class Layers:
         name = _hex(layer.diff_id)
         async with self._lock(name):
             info = self._infos.get(name)
+            self._note(name)
             if info is not None and (info.form == DIRECTORIES or self.form == EROFS):
                 return
             async with self._slots:
                 await self._prepare(name, layer, image_store)
+
+    def _note(self, name: str) -> None:
+        self._asked[name] = time.time()
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(f"{self._root}/{name}/layer.json")
 
     async def _prepare(self, name: str, layer: images_pb2.Layer, image_store: str) -> None:
         fresh = f"{self._root}/.new-{name}-{new_id()[:8]}"
@@ -256,6 +284,7 @@ class Layers:
             try:
                 with open(f"{self._root}/{name}/layer.json", "rb") as file:
                     info = msgspec.json.decode(file.read(), type=LayerInfo)
+                    asked = os.fstat(file.fileno()).st_mtime
             except (OSError, msgspec.MsgspecError):
                 # Not a layer, or not a whole one: prepared anew when it is asked for, or by `complete`.
                 if _HEX.match(name) and os.path.exists(f"{self._root}/{name}/tar"):
@@ -263,6 +292,7 @@ class Layers:
                 continue
             if info.diff_id == f"sha256:{name}":
                 self._infos[name] = info
+                self._asked[name] = asked
         return unconfirmed
 
     async def complete(self, name: str) -> None:
