@@ -74,6 +74,33 @@ python_environment() {
   printf '%s' "$want" >"$stamp"
 }
 
+# A virtual environment for servers that tests run: their packages stay apart from the project's.
+server_environment() {
+  python=$1 folder=$2 list=$3
+  [ -e "$folder/.done" ] && [ "$(cat "$folder/.done")" = "$(cat "$list")" ] && return
+  say "installing test servers into $folder"
+  rm -rf "$folder"
+  "$python" -m venv "$folder" && "$folder/bin/pip" install -q --disable-pip-version-check -r "$list" ||
+    fail "pip install failed; run it by hand: $folder/bin/pip install -r $list"
+  cp "$list" "$folder/.done"
+}
+
+newer_python() {  # prints a Python of at least 3.13 that works
+  for one in python3.13 python3.14 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[3-9]*/bin/python "$(command -v uv >/dev/null && uv python find --offline '>=3.13' 2>/dev/null)"; do
+    [ -n "$one" ] && "$one" -c 'import sys, venv; sys.exit(sys.version_info < (3, 13))' 2>/dev/null && { printf '%s\n' "$one"; return; }
+  done
+}
+
+test_servers() {
+  server_environment "$VENV/bin/python" .cache/servers deploy/test-servers.txt
+  python=$(newer_python) || python=
+  if [ -n "$python" ]; then
+    server_environment "$python" .cache/mongo deploy/test-mongo.txt
+  else
+    say "no Python 3.13 found (PATH, pyenv, uv): tests that need its MongoDB server are skipped"
+  fi
+}
+
 command -v apt-get >/dev/null || fail "this script knows Debian and Ubuntu only; README.md lists what to install elsewhere"
 packages ca-certificates python3 python3-venv crun nftables iproute2 procps busybox-static curl
 [ "$WHAT" = test ] && packages iptables skopeo conntrack util-linux mmdebstrap mmdebstrap
@@ -84,6 +111,7 @@ case "$WHAT" in
     unpacked docker.io containerd tini docker-registry
     packages runc
     python_environment dev
+    test_servers
     ;;
   *) fail "usage: setup.sh run|test" ;;
 esac

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
+import docker.errors
 import pytest
 
 from engines import Engine
@@ -70,13 +72,16 @@ def test_push_of_all_tags(engine: Engine, repository: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("made", ["commit", "import"])
+@pytest.mark.parametrize("made", ["commit", "import", "build"])
 def test_what_was_made_here_can_be_pushed(engine: Engine, repository: str, name: str, made: str, tmp_path: Path) -> None:
     image = f"{repository}:1"
     engine.docker("tag", "busybox", f"{repository}:base")
     engine.docker("push", "-q", f"{repository}:base")
     engine.docker("run", "--name", name, "busybox", "sh", "-c", f"echo {name} > /made")
-    if made == "commit":
+    if made == "build":
+        (tmp_path / "Dockerfile").write_text(f"FROM busybox\nRUN echo {name} > /made\n")
+        engine.docker("build", "-q", "-t", image, str(tmp_path))
+    elif made == "commit":
         engine.docker("commit", name, image)
     else:
         engine.docker("export", "-o", str(tmp_path / "fs.tar"), name)
@@ -87,6 +92,27 @@ def test_what_was_made_here_can_be_pushed(engine: Engine, repository: str, name:
     engine.docker("rm", "-f", name, check=False)
     engine.docker("rmi", "-f", image)
     assert engine.out("run", "--rm", image, "cat", "/made") == name
+
+
+def test_docker_py_pushes_and_asks(engine: Engine, repository: str, private: str) -> None:
+    client = docker.DockerClient(base_url=f"unix://{engine.socket}", version="auto", timeout=60)
+    try:
+        assert client.images.get("busybox").tag(repository, "1")
+        said = list(client.images.push(repository, tag="1", stream=True, decode=True))
+        digest = next(line["aux"]["Digest"] for line in said if "aux" in line)
+        data = client.images.get_registry_data(f"{repository}:1")
+        assert (data.id, data.attrs["Platforms"]) == (digest, [{"architecture": "amd64", "os": "linux"}])
+        assert data.has_platform("linux/amd64") and not data.has_platform("linux/s390x")
+        assert f"{repository}@{digest}" in data.pull().attrs["RepoDigests"]
+        with pytest.raises(docker.errors.NotFound):
+            client.images.get_registry_data(f"{repository}:nosuch")
+        assert client.login("user", "pass", registry=private, reauth=True)["Status"] == "Login Succeeded"
+        with pytest.raises(docker.errors.APIError, match="401 Unauthorized"):
+            client.login("user", "wrong", registry=private, reauth=True)
+        error = json.loads(client.images.push(repository, tag="nosuch").splitlines()[-1])
+        assert error["errorDetail"] == {"message": f"tag does not exist: {repository}:nosuch"}
+    finally:
+        client.close()
 
 
 def test_pushes_that_fail(engine: Engine, repository: str) -> None:

@@ -105,5 +105,5 @@ async def test_events_are_written_with_the_record(opened: tuple[ContainerStore, 
     assert (first.sequence, second.sequence) == (1, 2)
     with pytest.raises(Conflict):
         await store.add(record(TWO, "one"), [events_pb2.Event(action="create")])
-    replayed = await Journal(database)._replay(events_pb2.SubscribeRequest(since_ns=1))
+    replayed = await Journal(database).replay(events_pb2.SubscribeRequest(since_ns=1))
     assert [event.action for event in replayed] == ["create", "start"]

@@ -16,7 +16,7 @@ import grpc.aio
 import pytest
 
 from images.busybox import archive
-from integration.images_fake import digest_of
+from integration.images_fake import digest_of, fake_registry
 from integration.images_registry import REGISTRY, Registry, Store, registry, store
 from integration.images_secured import docker_registry, narrow
 from skerry.api.images.v1 import images_pb2 as pb
@@ -54,12 +54,12 @@ async def images(shared: Registry, tmp_path: Path) -> AsyncIterator[Store]:
 
 
 async def push(images: Store, name: str, **more: Any) -> tuple[list[str], list[pb.Pushed]]:
-    """Pushes; returns the texts ("id: status") without the bytes' progress, and what arrived."""
+    """Pushes; returns the texts ("id: status") without those that count bytes, and what arrived."""
     texts, pushed = [], []
     async for step in images.stub.Push(pb.PushRequest(reference=name, **more), wait_for_ready=True, timeout=60):
         if step.HasField("pushed"):
             pushed.append(step.pushed)
-        elif step.progress.status != "Pushing":
+        elif not step.progress.current:
             texts.append(f"{step.progress.id}: {step.progress.status}" if step.progress.id else step.progress.status)
     return texts, pushed
 
@@ -147,6 +147,41 @@ async def test_what_a_pull_saw_is_mounted_too(images: Store, shared: Registry) -
     assert sorted(texts[3:5]) == sorted(f"{name}: Mounted from seen/base" for name in SHORT)
 
 
+async def test_of_a_list_the_pulled_manifest_goes_on_and_plain_layers_stay_plain(images: Store, shared: Registry) -> None:
+    with fake_registry(shared.inside) as fake:
+        parts = {name: fake.add(name, LAYERS, architecture=name, compress=gzip.compress) for name in ("arm64", "amd64")}
+        fake.index("list", parts)
+        plain = fake.add("plain", [tar_of(only=b"here")])
+        for tag, expected in (("list", parts["arm64"]), ("plain", plain)):
+            await images.pull(f"{fake.address}/x:{tag}", platform="linux/arm64")
+            name = f"{REGISTRY}/from/{tag}:1"
+            await images.stub.Tag(pb.TagRequest(image=f"{fake.address}/x:{tag}", target=name))
+            texts, (pushed,) = await push(images, name)
+            assert pushed.digest == expected == digest_of(raw(shared, f"from/{tag}", "1"))
+            assert any(text.endswith(": Pushed") for text in texts)
+
+
+async def test_a_manifest_that_lies_about_layers_is_not_pushed_elsewhere(images: Store, shared: Registry) -> None:
+    """Whoever pulls an image whose layers are here already has not seen what the manifest calls them."""
+    url = f"http://{REGISTRY}/v2/attack"
+    shared.push("attack/good:1", LAYERS[:1])
+    shared.push("attack/evil:0", [tar_of(evil=b"evil")])
+    good, evil = (json.loads(raw(shared, *name)) for name in (("attack/good", "1"), ("attack/evil", "0")))
+    shared.inside.run("curl", "-fsX", "POST", f"{url}/evil/blobs/uploads/?mount={good['config']['digest']}&from=attack/good")
+    lie = json.dumps({**good, "layers": evil["layers"]})
+    shared.inside.run("curl", "-fsX", "PUT", "-H", f"Content-Type: {good['mediaType']}", "--data-binary", lie, f"{url}/evil/manifests/1")
+    await images.load(archive(LAYERS[:1], ["mine:1"]))
+    _, image = await images.pull(f"{REGISTRY}/attack/evil:1")
+    assert (image.id, len(await images.images())) == (good["config"]["digest"], 1)
+    await images.stub.Tag(pb.TagRequest(image="mine:1", target=f"{REGISTRY}/attack/victim:1"))
+    await push(images, f"{REGISTRY}/attack/victim:1")
+    (layer,) = json.loads(raw(shared, "attack/victim", "1"))["layers"]
+    sent = subprocess.run(
+        shared.inside.argv("curl", "-fs", f"{url}/victim/blobs/{layer['digest']}"), capture_output=True, check=True
+    ).stdout
+    assert gzip.decompress(sent) == LAYERS[0]
+
+
 @pytest.mark.parametrize(
     ("keep", "options"),
     [
@@ -192,6 +227,21 @@ async def test_layers_are_compressed_once_and_remembered_over_a_restart(shared: 
         assert {one: (folder / one).stat().st_mtime_ns for one in made} == times
         await images.stub.Prune(pb.PruneRequest())
         assert images.files() == []
+
+
+async def test_a_lost_compressed_layer_is_made_again(images: Store, shared: Registry, tmp_path: Path) -> None:
+    layer = tar_of(x=os.urandom(1000) * 50)
+    name, copy = f"{REGISTRY}/lost:1", "127.0.0.1:5004/lost:1"
+    await images.load(archive([layer], [name, copy]))
+    _, (pushed,) = await push(images, name)
+    compressed = json.loads(raw(shared, "lost", "1"))["layers"][0]["digest"]
+    (images.root / "images/blobs/sha256" / compressed[7:]).unlink()
+    findings = [step.finding.text async for step in images.stub.Check(pb.CheckRequest()) if step.HasField("finding")]
+    assert findings == []
+    with docker_registry(shared.inside, tmp_path, 5004):
+        texts, (again,) = await push(images, copy)
+    assert f"{digest_of(layer)[7:19]}: Pushed" in texts
+    assert again.digest == pushed.digest
 
 
 async def test_compressed_layers_do_not_stay_when_they_are_not_wanted(shared: Registry, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Pushing beside dockerd: what one pushes the other pulls under the same digest; and over TLS."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,12 @@ import pytest
 from certificates import make
 from engines import dockerd_engine
 from images.busybox import archive, layer
-from integration.images_registry import store
+from integration.images_fake import digest_of
+from integration.images_registry import REGISTRY, registry, store
 from integration.images_secured import docker_registry, password_registry
 from integration.netns import Namespace, namespace
 from integration.test_images_push import push, refused, tar_of
+from shared_store.servers import s3
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import Failed
 
@@ -74,3 +77,25 @@ async def test_a_registry_of_this_machine_may_speak_tls_with_any_certificate(tmp
             await images.stub.Tag(pb.TagRequest(image=name, target="127.0.0.1:9/x:1"))
             expected = Failed('Get "http://127.0.0.1:9/v2/": dial tcp 127.0.0.1:9: connect: connection refused')
             assert repr(await refused(images, "127.0.0.1:9/x:1")) == repr(expected)
+
+
+async def test_layers_that_lie_in_a_bucket_are_pushed(tmp_path: Path) -> None:
+    with registry(tmp_path) as source, s3("rclone", tmp_path, port=9000, argv=source.inside.argv) as bucket:
+        settings = {name.removeprefix("SKERRY_IMAGES_").lower(): value for name, value in bucket.environ().items()}
+        source.push("zstd:1", [tar_of(x=b"zstd" * 10_000)], "--format", "oci", "--dest-compress-format", "zstd")
+        async with store(source.inside, tmp_path, **settings) as images:
+            _, pulled = await images.pull(f"{REGISTRY}/zstd:1")
+            await images.stub.Tag(pb.TagRequest(image=f"{REGISTRY}/zstd:1", target=f"{REGISTRY}/zstd/copy:1"))
+            _, (copied,) = await push(images, f"{REGISTRY}/zstd/copy:1")
+            assert f"{REGISTRY}/zstd@{copied.digest}" in pulled.repo_digests
+            layer = tar_of(y=os.urandom(3_000_000))
+            await images.load(archive([layer], [f"{REGISTRY}/plain:1"]))
+            texts, (pushed,) = await push(images, f"{REGISTRY}/plain:1")
+            assert f"{digest_of(layer)[7:19]}: Pushed" in texts
+            texts, (again,) = await push(images, f"{REGISTRY}/plain:1")
+            assert f"{digest_of(layer)[7:19]}: Layer already exists" in texts
+            assert again.digest == pushed.digest
+        (tmp_path / "other").mkdir()
+        async with store(source.inside, tmp_path / "other") as other:
+            _, image = await other.pull(f"{REGISTRY}/plain:1")
+            assert image.layers[0].diff_id == digest_of(layer)

@@ -1,9 +1,13 @@
 """One image store for many nodes, with real parts: docker-registry, MongoDB's wire protocol, S3 (rclone, moto), crun, three namespaces."""
 
 import asyncio
+import hashlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +22,16 @@ from skerry.core.errors import SkerryError
 from skerry.core.rpc.channel import call
 
 pytestmark = pytest.mark.root
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "images_client.py"
+
+
+def run_beside(shared: Middle, replica: int, *argv: str, timeout: float = 60) -> str:
+    """Runs a program of the project in the middle, told where a replica is; returns what it prints."""
+    tls = {f"SKERRY_IMAGES_TLS_{part.upper()}": getattr(shared.tls, part) for part in ("cert", "key", "ca")}
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "SKERRY_IMAGES_ADDRESS": shared.address(replica), **tls}
+    result = subprocess.run(shared.inside.argv(*argv), env=environ, capture_output=True, text=True, timeout=timeout, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 @pytest.fixture(params=["rclone", "moto"])
@@ -53,9 +67,36 @@ async def test_three_nodes_run_what_one_pulled_over_two_replicas(shared: Middle)
         assert leases == ["node1/c", "node2/c", "node3/c"]
         with pytest.raises(SkerryError, match="is using its referenced image"):
             await call(lambda: one.stub.Remove(pb.RemoveRequest(image=name)))
+        # A node that will not come back is forgotten: what it kept is free, from whichever replica it is asked.
+        said = run_beside(shared, 2, sys.executable, "-m", "skerry.cli", "node", "forget", "node2")
+        assert said == "node node2 is forgotten: 1 leases of 1 containers freed\n"
+        assert [lease.holder async for lease in one.stub.ListLeases(pb.ListLeasesRequest())] == ["node1/c", "node3/c"]
         # A replica dies; its node goes on with the other.
         one.kill()
         assert (await fetched(two, name)).id == image.id
+
+
+@pytest.mark.parametrize("shared", ["moto"], indirect=True)
+async def test_the_documented_client_pulls_lists_fetches_and_watches(shared: Middle) -> None:
+    layer = archive(Member(b"note", data=os.urandom(3 << 20)))
+    shared.registry.push("test/note:1", [layer])
+    name = f"{REGISTRY}/test/note:1"
+    async with shared.replica(1) as one, shared.replica(2):
+        await one.images()
+
+        def client(replica: int, *words: str, **more: float) -> list[str]:
+            return run_beside(shared, replica, sys.executable, str(EXAMPLE), shared.address(replica), *words, **more).splitlines()
+
+        pulled = await asyncio.to_thread(client, 1, "pull", name)
+        assert pulled[-1].startswith("sha256:") and any("Pull complete" in line for line in pulled)
+        assert await asyncio.to_thread(client, 2, "list") == [f"{pulled[-1]} {name}"]
+        tar = shared.folder / f"{hashlib.sha256(layer).hexdigest()}.tar"
+        tar.write_bytes(layer[: 1 << 20])  # as an earlier fetch left it
+        await asyncio.to_thread(client, 2, "fetch", name, str(shared.folder))
+        assert tar.read_bytes() == layer
+        with pytest.raises(subprocess.TimeoutExpired) as ended:
+            await asyncio.to_thread(client, 2, "watch", timeout=5)
+        assert (ended.value.output or b"").split(b"\n")[0] == f"pull {name}".encode()
 
 
 async def test_what_two_replicas_pull_at_once_is_stored_once(shared: Middle) -> None:

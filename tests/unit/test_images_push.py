@@ -12,7 +12,8 @@ import pytest
 from skerry.core.errors import Failed, InvalidArgument
 from skerry.images import manifest
 from skerry.images.blobs.files import FileBlobs
-from skerry.images.compress import gzip_form, is_gzip
+from skerry.images.catalog import Form, LayerRecord
+from skerry.images.compress import gzip_form, proven
 from skerry.images.manifest import Descriptor
 from skerry.images.registry.login import domain_of
 from skerry.images.search import split
@@ -103,21 +104,30 @@ def test_a_layer_is_compressed_alike_each_time(tmp_path: Path) -> None:
     blobs, out = FileBlobs(str(tmp_path)), io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         info = tarfile.TarInfo("file")
-        info.size = 5_000_000
-        tar.addfile(info, io.BytesIO(b"0123456789" * 500_000))
+        info.size = 60_000_000
+        tar.addfile(info, io.BytesIO(b"0123456789" * 6_000_000))
     with blobs.writer() as one:
         one.write(out.getvalue())
         diff_id, _ = one.commit()
-    first = gzip_form(blobs, diff_id, threading.Event())
-    data = blobs.read(first[0], 1 << 24)
+    told: list[int] = []
+    first = gzip_form(blobs, diff_id, threading.Event(), told.append)
+    data = blobs.read(first[0], 1 << 28)
     assert (gzip.decompress(data), len(data)) == (out.getvalue(), first[1])
-    assert (is_gzip(blobs, first[0]), is_gzip(blobs, diff_id), is_gzip(blobs, "sha256:" + "0" * 64)) == (True, False, False)
+    assert told == [48 << 20]
+    layer = LayerRecord(diff_id, len(out.getvalue()))
+    assert proven(blobs, layer, first[0]) == Form(diff_id, *first)
+    assert proven(blobs, LayerRecord("sha256:" + "1" * 64, layer.size), first[0]) is None
+    assert proven(blobs, layer, diff_id) is None and proven(blobs, layer, "sha256:" + "0" * 64) is None
+    path = Path(blobs.where(first[0]))
+    path.write_bytes(data[:-1])
+    assert proven(blobs, layer, first[0]) is None
+    path.write_bytes(data)
     blobs.remove(first[0])
-    assert gzip_form(blobs, diff_id, threading.Event()) == first
+    assert gzip_form(blobs, diff_id, threading.Event(), told.append) == first
     stop = threading.Event()
     stop.set()
     with pytest.raises(Failed, match="given up"):
-        gzip_form(blobs, diff_id, stop)
+        gzip_form(blobs, diff_id, stop, told.append)
 
 
 async def test_turns_are_taken_one_by_one_and_forgotten() -> None:

@@ -65,6 +65,8 @@ PLATFORM_OF_ARCHIVES = Version(1, 48)
 BUILD_AUX = Version(1, 30)
 # commit and import take STOPSIGNAL as a change.
 STOP_SIGNAL_CHANGE = Version(1, 42)
+# Image inspect takes ?platform=.
+PLATFORM_OF_INSPECT = Version(1, 49)
 # `system df` takes ?type=, and has no BuilderSize.
 DISK_USAGE_BY_TYPE = Version(1, 42)
 
