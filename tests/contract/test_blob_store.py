@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import tarfile
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -133,7 +134,7 @@ def test_a_listing_tells_size_and_age(make: Make) -> None:
     put(blobs)
     (one,) = blobs.listed()
     assert (one.digest, one.size, one.kept_as) == (DIGEST, len(DATA), "")
-    assert abs(one.stored_at - os.stat("/proc/self").st_ctime) < 300
+    assert abs(one.stored_at - time.time()) < 60
 
 
 @pytest.mark.parametrize("kind", ["plain", "gzip", "zstd"])

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import grpc.aio
@@ -67,7 +67,11 @@ class _Intake:
                 self._close()  # the reader sees the end
                 await self._stream.write(self._request(done=pb.UploadDone(size=size)))
             await self._stream.done_writing()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, BrokenPipeError):
+        except BrokenPipeError:
+            # The store has refused it, and waits for our last word before it says why.
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await self._stream.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass
 
     async def _pieces(self) -> AsyncIterator[bytes]:
