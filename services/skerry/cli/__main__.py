@@ -22,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     images = commands.add_parser("images", help="look after the image store").add_subparsers(dest="action", required=True, metavar="ACTION")
     fsck = images.add_parser("fsck", help="check every blob and row of the running image store")
     fsck.add_argument("--repair", action="store_true", help="mend what can be mended without loss, remove what is damaged or unused")
+    _user_parser(images.add_parser("user", help="who may use the store as a registry (/v2/)"))
     node = commands.add_parser("node", help="look after the nodes of a shared image store").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
@@ -32,6 +33,34 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--run", help="directory of sockets (SKERRY_RUN, default /run/skerry)")
     up.add_argument("--log-level", default=os.environ.get("SKERRY_LOG_LEVEL", "info"), choices=("debug", "info", "warning", "error"))
     return parser
+
+
+def _user_parser(user: argparse.ArgumentParser) -> None:
+    what = user.add_subparsers(dest="user_action", required=True, metavar="ACTION")
+    add = what.add_parser("add", help="add a user, or change password and rights of one")
+    add.add_argument("name")
+    add.add_argument("--rights", default="", help="ACTION=PATTERN ..., ACTION one of pull, push, delete (default: everything)")
+    add.add_argument("--password-stdin", action="store_true", help="read the password from stdin")
+    remove = what.add_parser("remove", help="remove a user")
+    remove.add_argument("name")
+    for one in (add, remove, what.add_parser("list", help="print users and rights")):
+        one.add_argument("--file", default=os.environ.get("SKERRY_IMAGES_DISTRIBUTION_USERS", ""), help="SKERRY_IMAGES_DISTRIBUTION_USERS")
+
+
+def _user(options: argparse.Namespace) -> int:
+    from skerry.cli import users
+    from skerry.core.errors import SkerryError
+
+    if not options.file:
+        sys.stderr.write("error: which file? give --file, or set SKERRY_IMAGES_DISTRIBUTION_USERS\n")
+        return 2
+    try:
+        if options.user_action == "add":
+            return users.add(options.file, options.name, options.rights, from_stdin=options.password_stdin)
+        return users.remove(options.file, options.name) if options.user_action == "remove" else users.show(options.file)
+    except (SkerryError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
 
 
 def _up(where: Places, level: str) -> int:
@@ -53,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.argv[:] = [f"skerry-{options.service}"]
         runpy.run_module(f"skerry.{options.service}", run_name="__main__")
         return 0
+    if options.command == "images" and options.action == "user":
+        return _user(options)
     where = places(options.root, options.run)
     if options.command == "up":
         return _up(where, options.log_level)

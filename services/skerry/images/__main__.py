@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal
 
-import aiohttp
 import msgspec
 
 from skerry.api.images.v1.images_pb2_grpc import add_ImagesServiceServicer_to_server
@@ -19,6 +18,8 @@ from skerry.images.collector import Collector, sweeping
 from skerry.images.commit import Commits
 from skerry.images.compress import Compressing
 from skerry.images.describe import Describing
+from skerry.images.distribution.server import distribution
+from skerry.images.distribution.settings import DistributionSettings
 from skerry.images.fetches import Fetches
 from skerry.images.ingest import Ingest
 from skerry.images.intake import Intake, Limits
@@ -30,10 +31,10 @@ from skerry.images.registry import reach
 from skerry.images.registry.login import Logins
 from skerry.images.registry.transport import open_transport
 from skerry.images.registry_calls import Registries
-from skerry.images.remote import Remotes
+from skerry.images.remote import open_remotes
 from skerry.images.search import Searches
 from skerry.images.service import NAME, ImagesService
-from skerry.images.stores import StoreSettings, open_stores
+from skerry.images.stores import open_stores
 from skerry.images.storing import Storing
 from skerry.images.streams import open_streams
 from skerry.images.uploads import Pipes
@@ -42,7 +43,7 @@ from skerry.images.uploads import Pipes
 _SWEEP_SECONDS = 1800.0
 
 
-class Settings(StoreSettings, frozen=True, kw_only=True):
+class Settings(DistributionSettings, frozen=True, kw_only=True):
     """Read from SKERRY_IMAGES_*."""
 
     # Asked before docker.io, in order.
@@ -80,9 +81,8 @@ async def service(settings: Settings) -> AsyncIterator[str]:
     async with (
         open_stores(settings) as stores,
         open_transport(settings.certificates) as transport,
-        # Of imports from a URL. No cookies: what one server sets is nobody else's business.
-        aiohttp.ClientSession(trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as session,
         open_streams() as streams,
+        open_remotes(settings.upload_idle) as remotes,
         Tasks() as tasks,
     ):
         catalog, blobs = stores.catalog, stores.blobs
@@ -108,7 +108,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, commits, collector, boot_id, stopping)
         servicer.streams, servicer.upload_idle = streams, settings.upload_idle
         servicer.pipes = await asyncio.to_thread(Pipes, os.path.join(settings.run, "uploads"))
-        servicer.remotes = Remotes(session, settings.upload_idle)
+        servicer.remotes = remotes
         servicer.checker = Checker(catalog, blobs, collector, layer_bytes=settings.max_layer_bytes)
         keep_pushed = settings.keep_compressed != "never"
         compressing = Compressing(catalog, blobs, streams, keep=keep_pushed)
@@ -116,8 +116,21 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         pushes = Pushes(asked, catalog, blobs, uploads, collector, leaves=not keep_pushed)
         servicer.registries = Registries(pushes, Searches(asked, settings.search_index), Logins(asked), Describing(asked))
         register = [lambda server: add_ImagesServiceServicer_to_server(servicer, server)]
+        shelves = distribution(
+            settings,
+            catalog=catalog,
+            blobs=blobs,
+            streams=streams,
+            collector=collector,
+            storing=storing,
+            asked=asked,
+            tasks=tasks,
+            layer_bytes=settings.max_layer_bytes,
+            layer_ratio=settings.max_layer_ratio,
+        )
         _ = tasks.spawn(ingest.tidying(), "tidy interrupted downloads")
         async with (
+            shelves,
             background(sweeping(collector, _SWEEP_SECONDS)),
             endpoint(settings, "images", register, [NAME], stopping) as address,
         ):

@@ -27,6 +27,7 @@ from skerry.images.catalog import Entry, ImageRecord, LayerRecord, Names
 from skerry.images.catalog.mongo_answers import Db, Document, answered, open_mongo
 from skerry.images.catalog.mongo_events import MongoJournal
 from skerry.images.catalog.mongo_pushes import MongoPushes
+from skerry.images.catalog.mongo_repositories import MongoRepositories
 from skerry.images.catalog.mongo_turns import MongoTurns
 
 # Pointing names takes milliseconds. One that takes longer than this has died over it.
@@ -39,11 +40,12 @@ _ALIVE = {"dead": False}
 _SHOWN = {"dead": False, "fresh": False}
 
 
-class MongoCatalog(MongoPushes, MongoTurns):
+class MongoCatalog(MongoPushes, MongoRepositories, MongoTurns):
     """Catalog over a database. Made by `open_mongo_catalog`."""
 
     def __init__(self, database: Db) -> None:
         MongoPushes.__init__(self, database)
+        MongoRepositories.__init__(self, database)
         MongoTurns.__init__(self, database)
         self._images = database.images
         self._names = database.names
@@ -60,6 +62,7 @@ class MongoCatalog(MongoPushes, MongoTurns):
         for field in ("holder", "diff_id"):
             await self._kept.create_index(field)
         await self.prepare_pushes()
+        await self.prepare_repositories()
         await self.journal.prepare()
         await self._finish_all()
 
@@ -265,7 +268,7 @@ class MongoCatalog(MongoPushes, MongoTurns):
         for diff_id, forms in (await self.kept_forms()).items():
             if diff_id in found:
                 found.update(forms)
-        return found - {""}
+        return (found | await self.kept_contents()) - {""}
 
     @answered
     async def documents(self, image_id: str) -> list[str]:

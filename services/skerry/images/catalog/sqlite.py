@@ -14,6 +14,7 @@ from skerry.core.journal import Journal, append
 from skerry.core.sqlite import Database, open_database
 from skerry.images.catalog import Entry, ImageRecord, LayerRecord, Names
 from skerry.images.catalog.sqlite_pushes import PUSHES, SqlitePushes, kept_forms
+from skerry.images.catalog.sqlite_repositories import REPOSITORIES, SqliteRepositories, kept_contents
 
 # image(id, body = ImageRecord as msgpack) <- name(name, image, is_digest, time) and lease(image, holder)
 _MIGRATIONS = [
@@ -61,11 +62,12 @@ CREATE TABLE child (
 ) STRICT;
 CREATE INDEX child_parent ON child (parent);
 """,
+    REPOSITORIES,
 ]
 _RECORD = msgspec.msgpack.Decoder(ImageRecord)
 
 
-class SqliteCatalog(SqlitePushes):
+class SqliteCatalog(SqlitePushes, SqliteRepositories):
     """Catalog over a Database. Made by `open_catalog`."""
 
     def __init__(self, database: Database) -> None:
@@ -227,7 +229,7 @@ class SqliteCatalog(SqlitePushes):
                 found |= {layer.diff_id, layer.compressed, *forms.get(layer.diff_id, ())}
             # Stores written before documents were recorded: the digests in names.
             found |= {name.partition("@")[2] for (name,) in db.execute("SELECT name FROM name WHERE is_digest")}
-            return found - {""}
+            return (found | kept_contents(db)) - {""}
 
         return await self._database.read(work)
 
