@@ -155,7 +155,7 @@ async def test_a_sweep_spares_what_another_replica_takes_in(shared: Middle) -> N
 
 @pytest.mark.parametrize("shared", ["moto"], indirect=True)
 async def test_a_killed_replica_leaves_nothing_that_others_trip_over(shared: Middle) -> None:
-    shared.registry.push("test/noise:1", [archive(Member(b"noise", data=os.urandom(30 << 20)))])
+    shared.registry.push("test/noise:1", [archive(Member(b"noise", data=os.urandom(30 << 20))) for _ in range(2)])
     name = f"{REGISTRY}/test/noise:1"
     async with shared.replica(1, sweep_grace="0") as one, shared.replica(2, sweep_grace="0") as two:
         pulling = asyncio.ensure_future(one.pull(name))
