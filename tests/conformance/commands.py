@@ -3,7 +3,7 @@
 _FLAGS = {
     "run": "-i -t -d --rm --name --hostname -e --env-file -w -u --entrypoint --read-only --init --tmpfs -v --restart --label --cidfile "
     "--stop-signal --stop-timeout --pull --sig-proxy --detach-keys -a --log-driver --log-opt --net=bridge --net=host --net=none "
-    "--net=container -p:fixed -p:random -p:udp -p:address -P --expose",
+    "--net=container --volumes-from --mount -p:fixed -p:random -p:udp -p:address -P --expose",
     "create": "--name -i -t",
     "start": "-a -i",
     "stop": "-t",
@@ -16,6 +16,11 @@ _FLAGS = {
     "inspect": "--format --type",
     "exec": "-i -t -d -e -w -u --env-file --detach-keys",
     "cp": "-a -L -",
+    "volume create": "-d --label -o",
+    "volume ls": "-q -f --format",
+    "volume inspect": "-f",
+    "volume rm": "-f",
+    "volume prune": "-f -a --filter",
     "attach": "--no-stdin --sig-proxy --detach-keys",
     "pause": "",
     "unpause": "",

@@ -292,6 +292,7 @@ COPY --from=busybox /etc/passwd /passwd
         ("COPY --from=4 /a /b", "invalid from flag value 4: index out of bounds"),
         ("COPY --from=3 /a /b", "invalid from flag value 3: refers to current build stage"),
         ("COPY --from=make /none /b", "COPY failed: stat none: file does not exist"),
+        ("COPY --from=make /non* /b", "COPY failed: no source files were specified"),
     ):
         assert text in _build(engine, context, dockerfile + line, check=False)
     assert "make stage name already used" in _build(engine, context, "FROM busybox AS make\nFROM busybox AS MAKE\n", check=False)
@@ -326,13 +327,14 @@ COPY one /d/
 WORKDIR /work
 COPY one rel/ative
 COPY --chown=nobody:nobody one .
+COPY one /dot/.
 """,
         "-t", name,
     )  # fmt: skip
     paths = (
         "/tmp /tmp/f /tmp/q /new /new/f /new/q /new/lg /new/hard /owned /owned/f /owned/q/g /par /par/ents /par/ents/f /par2/ents "
         "/par2/ents/one /linked/q/g /lgfile /two/g /two/one /real/one /slf /real/file /real/in/g /isdir/one /d/one /work/rel "
-        "/work/rel/ative /work/one"
+        "/work/rel/ative /work/one /dot"
     )
     assert _run(engine, name, "sh", "-c", f"stat -c '%n %F %a %u:%g' {paths}").splitlines() == [
         "/tmp directory 1777 0:0",
@@ -364,6 +366,7 @@ COPY --chown=nobody:nobody one .
         "/work/rel directory 755 0:0",
         "/work/rel/ative regular file 644 0:0",
         "/work/one regular file 644 65534:65534",
+        "/dot regular file 644 0:0",
     ]
     script = "cat /real/file /d/one; [ $(stat -c %i /new/hard) = $(stat -c %i /new/q/g) ] && echo linked"
     assert _run(engine, name, "sh", "-c", script) == "11linked"

@@ -1,5 +1,7 @@
 """What a container changed: diff, commit and what becomes of it, export."""
 
+import contextlib
+import http.client
 import io
 import json
 import tarfile
@@ -10,7 +12,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from engines import Engine
+from engines import Engine, UnixConnection
 
 covers = pytest.mark.covers
 
@@ -405,3 +407,27 @@ def test_export_of_a_container_that_never_ran(engine: Engine, name: str) -> None
     found = _members(engine.request("GET", f"/{engine.api}/containers/{name}/export")[1])
     assert {".dockerenv", "bin/sh", "dev/console", "etc/hosts"} <= set(found)
     engine.docker("start", name)
+
+
+def test_export_to_a_slow_client_and_to_one_that_leaves(engine: Engine, name: str) -> None:
+    _run(engine, name, "dd if=/dev/urandom of=/big bs=1M count=4 2>/dev/null")
+    path = f"/{engine.api}/containers/{name}/export"
+    whole = engine.request("GET", path)[1]
+
+    @contextlib.contextmanager
+    def begun() -> Iterator[http.client.HTTPResponse]:
+        with contextlib.closing(UnixConnection(engine.socket)) as connection:
+            connection.request("GET", path)
+            with connection.getresponse() as response:
+                yield response
+
+    with begun() as leaving:
+        assert leaving.read(100_000) == whole[:100_000]
+    slow = b""
+    with begun() as response:
+        while piece := response.read(600_000):
+            slow += piece
+            time.sleep(0.02)
+    assert slow == whole
+    engine.docker("start", name)
+    engine.docker("wait", name)

@@ -121,23 +121,40 @@ async def test_a_removal_decided_from_an_older_state_does_nothing(catalog: Catal
     assert await catalog.get(A) == now
 
 
-async def test_a_layer_is_kept_for_its_holder_until_an_image_has_it(catalog: Catalog) -> None:
-    kept = LayerRecord("sha256:" + "5" * 64, 7, "sha256:" + "6" * 64)
-    await catalog.keep(kept, "node/1")
-    await catalog.keep(kept, "node/1")
-    await catalog.keep(kept, "node/2")
-    assert await catalog.layer(kept.diff_id) == kept
+LAYER = LayerRecord("sha256:" + "5" * 64, 10, "sha256:" + "6" * 64)
+
+
+async def test_a_layer_is_kept_for_its_holders(catalog: Catalog) -> None:
+    with pytest.raises(NotFound):
+        await catalog.layer(LAYER.diff_id)
+    for holder in ("node/1", "node/2", "node/1"):
+        await catalog.keep(LAYER, holder)
+    assert await catalog.layer(LAYER.diff_id) == LAYER
+    assert await catalog.blobs_in_use() == {LAYER.diff_id, LAYER.compressed}
     assert await catalog.leases("node/", "") == [("", "node/1"), ("", "node/2")]
-    assert await catalog.blobs_in_use() == {kept.diff_id, kept.compressed}
-    await catalog.add(ImageRecord(A, b"{}", (kept,), 1), [], [], [], [], holder="node/1")
-    await catalog.release("node/2")
-    assert await catalog.leases("", A) == [(A, "node/1")]
+    assert await catalog.leases("", A) == []
     await catalog.release("node/1")
-    assert await catalog.layer(kept.diff_id) == kept
-    await catalog.remove(await catalog.get(A), (), delete=True, events=[])
+    assert await catalog.layer(LAYER.diff_id) == LAYER
+    await catalog.release("node/2")
     assert await catalog.blobs_in_use() == set()
     with pytest.raises(NotFound):
-        await catalog.layer(kept.diff_id)
+        await catalog.layer(LAYER.diff_id)
+
+
+async def test_a_layer_of_an_image_is_found_without_being_kept(catalog: Catalog) -> None:
+    await catalog.add(image(A), [], [], [], [])
+    assert await catalog.layer("sha256:" + "1" * 64) == image(A).layers[0]
+    with pytest.raises(NotFound):
+        await catalog.layer(LAYER.diff_id)
+
+
+async def test_an_image_may_come_with_a_lease(catalog: Catalog) -> None:
+    await catalog.keep(LAYER, "node/1")
+    await catalog.add(image(A, layer=LAYER.diff_id), ["x:1"], [], [], [], holder="node/1")
+    assert (await catalog.get(A)).holders == ("node/1",)
+    await catalog.release("node/1")
+    assert (await catalog.get(A)).holders == ()
+    assert LAYER.diff_id in await catalog.blobs_in_use()
 
 
 async def test_children_are_the_images_made_of_a_parent_newest_first(catalog: Catalog) -> None:
@@ -150,3 +167,18 @@ async def test_children_are_the_images_made_of_a_parent_newest_first(catalog: Ca
     assert await catalog.children(B) == []
     assert await catalog.remove(await catalog.get(other), (), delete=True, events=[])
     assert [one.id for one in await catalog.children(A)] == [B]
+
+
+async def test_children_are_found_newest_first_and_go_with_themselves(catalog: Catalog) -> None:
+    made = [
+        ImageRecord(f"sha256:{number:064x}", b"{}", (), created_ns=number, parent=parent)
+        for number, parent in ((1, ""), (2, A), (3, A), (4, f"sha256:{2:064x}"))
+    ]
+    for record in made:
+        await catalog.add(record, [], [], [], [])
+    assert await catalog.children(A) == [made[2], made[1]]
+    assert await catalog.children("") == [made[0]]
+    assert await catalog.children(made[1].id) == [made[3]] and await catalog.children(B) == []
+    entry = await catalog.get(made[2].id)
+    assert await catalog.remove(entry, (), delete=True, events=[])
+    assert await catalog.children(A) == [made[1]]

@@ -29,14 +29,14 @@ async def test_forms_come_kept_first_then_newest_first(catalog: Catalog) -> None
     await catalog.remember([Form(LAYER, digest(1), 10)])
     await catalog.remember([Form(LAYER, digest(2), 20)])
     await catalog.remember([Form(LAYER, digest(3), 30, kept=True)])
-    await catalog.remember([Form(LAYER, digest(4), 40), Form(ELSE, digest(5), 50)])
+    await catalog.remember([Form(LAYER, digest(4), 40), Form(ELSE, digest(5), 50, compression="zstd")])
     assert [(form.digest, form.size, form.kept) for form in await catalog.forms(LAYER)] == [
         (digest(3), 30, True),
         (digest(4), 40, False),
         (digest(2), 20, False),
         (digest(1), 10, False),
     ]
-    assert await catalog.forms(ELSE) == [Form(ELSE, digest(5), 50)]
+    assert await catalog.forms(ELSE) == [Form(ELSE, digest(5), 50, compression="zstd")]
     assert await catalog.forms("sha256:" + "9" * 64) == []
 
 

@@ -23,6 +23,7 @@ class Containers(ContainersServiceServicer):
         self.events = Events()
         self.requests: list[Any] = []
         self.prepared = 0
+        self.prepared_layers: list[list[str]] = []
         self.resized: list[tuple[int, int]] = []
         self._tasks = tasks
         self._watchers: set[asyncio.Queue[pb.WatchResponse]] = set()
@@ -261,6 +262,7 @@ class Containers(ContainersServiceServicer):
 
     async def PrepareLayers(self, request: pb.PrepareLayersRequest, context: Any) -> pb.PrepareLayersResponse:
         self.prepared += 1
+        self.prepared_layers.append([layer.diff_id for layer in request.layers])
         return pb.PrepareLayersResponse()
 
     async def GetSpool(self, request: pb.GetSpoolRequest, context: Any) -> pb.GetSpoolResponse:

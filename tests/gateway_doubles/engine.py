@@ -13,8 +13,10 @@ from gateway_doubles.execs import Execs
 from gateway_doubles.images import Images
 from gateway_doubles.logs import Logs
 from gateway_doubles.networks import Networks
+from gateway_doubles.volumes import Volumes
 from skerry.api.containers.v1.containers_pb2_grpc import add_ContainersServiceServicer_to_server
 from skerry.api.containers.v1.execs_pb2_grpc import add_ExecsServiceServicer_to_server
+from skerry.api.containers.v1.volumes_pb2_grpc import add_VolumesServiceServicer_to_server
 from skerry.api.images.v1.images_pb2_grpc import add_ImagesServiceServicer_to_server
 from skerry.api.logs.v1.logs_pb2_grpc import add_LogsServiceServicer_to_server
 from skerry.api.networks.v1.networks_pb2_grpc import add_NetworksServiceServicer_to_server
@@ -31,6 +33,7 @@ class Engine:
     images: Images
     containers: Containers
     execs: Execs
+    volumes: Volumes
     networks: Networks
     logs: Logs
 
@@ -48,6 +51,7 @@ class Engine:
             "containers": [
                 lambda server: add_ContainersServiceServicer_to_server(self.containers, server),
                 lambda server: add_ExecsServiceServicer_to_server(self.execs, server),
+                lambda server: add_VolumesServiceServicer_to_server(self.volumes, server),
             ],
         }[name]
         async with serving(f"unix:{self.run}/{name}.sock", add, [], drain=0.05):
@@ -81,7 +85,7 @@ async def doubles() -> AsyncIterator[Engine]:
     with tempfile.TemporaryDirectory(prefix="gw-") as run:
         async with Tasks() as tasks:
             containers = Containers(tasks)
-            yield Engine(run, Images(), containers, Execs(containers, tasks), Networks(), Logs(containers))
+            yield Engine(run, Images(), containers, Execs(containers, tasks), Volumes(), Networks(), Logs(containers))
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -39,10 +40,15 @@ class Images(ImagesServiceServicer):
     def __init__(self) -> None:
         self.known: list[pb.Image] = [image("busybox:latest")]
         # Names that a registry has.
-        self.remote = {"remote:latest", "broken:latest", "host:5000/team/app:1"}
+        self.remote = {"remote:latest", "broken:latest", "host:5000/team/app:1", "layered:latest"}
         self.leases: dict[str, str] = {}
         self.events = Events()
         self.received = 0
+        # What Save stands for a layer with; empty: this store's files cannot be opened, bytes are sent.
+        self.saved_file = ""
+        self.save_breaks = False
+        # Set: the rest of an image whose first layer was told may come.
+        self.resume = asyncio.Event()
         self.imported: pb.ImportHeader | None = None
 
     def find(self, name: str) -> pb.Image:
@@ -83,6 +89,9 @@ class Images(ImagesServiceServicer):
         yield pb.PullResponse(progress=pb.Progress(id="111111111111", status="Downloading", current=500, total=1000))
         if name.startswith("broken"):
             raise Failed("unexpected EOF")
+        if name.startswith("layered"):
+            yield pb.PullResponse(layer=pb.Layer(diff_id="sha256:" + "1" * 64))
+            await asyncio.wait_for(self.resume.wait(), 10)
         yield pb.PullResponse(progress=pb.Progress(id="111111111111", status="Pull complete"))
         yield pb.PullResponse(progress=pb.Progress(status=f"Status: Downloaded newer image for {name}"))
         value = image(name)
@@ -133,6 +142,26 @@ class Images(ImagesServiceServicer):
     async def Subscribe(self, request: pb.SubscribeRequest, context: Any) -> AsyncIterator[pb.SubscribeResponse]:
         async for item in self.events.subscribe(request.subscription):
             yield pb.SubscribeResponse(item=item)
+
+    async def Save(self, request: pb.SaveRequest, context: Any) -> AsyncIterator[pb.SaveResponse]:
+        for name in request.images:
+            self.find(name)
+        if request.boot_id and not self.saved_file:
+            # A store whose files are not the gateway's.
+            yield pb.SaveResponse(begin=pb.SaveBegin(size=12))
+            yield pb.SaveResponse(file=pb.FilePiece(path="/no/such/file", size=12))
+            await asyncio.sleep(60)
+        size = os.path.getsize(self.saved_file) if self.saved_file else 4
+        yield pb.SaveResponse(begin=pb.SaveBegin(size=8 + size))
+        yield pb.SaveResponse(chunk=b"head")
+        if self.saved_file:
+            yield pb.SaveResponse(file=pb.FilePiece(path=self.saved_file, size=size))
+        else:
+            yield pb.SaveResponse(chunk=b"body")
+        if self.save_breaks:
+            raise Failed("the disk is gone")
+        yield pb.SaveResponse(chunk=b"tail")
+        await asyncio.sleep(60)
 
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Any) -> pb.GetHistoryResponse:
         value = self.find(request.image)

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ class FakeRegistry:
         # Seconds between the 64 KiB pieces of a blob.
         self.pause = 0.0
         self.sent = 0
+        # Whether Range is honoured.
+        self.ranges = True
         self.address = ""
         self.handler: type[BaseHTTPRequestHandler] = BaseHTTPRequestHandler
 
@@ -88,18 +91,37 @@ class _Handler(BaseHTTPRequestHandler):
         if registry.before(self):
             return
         what = self.path.rpartition("/")[2]
+        if self.path.rstrip("/") == "/v2":
+            self.answer(b"{}", "application/json", Docker_Distribution_Api_Version="registry/2.0")
+            return
         if "/manifests/" in self.path and what in registry.manifests:
             self.answer(*registry.manifests[what])
         elif "/blobs/" in self.path and what in registry.blobs:
-            self.answer(registry.blobs[what])
+            self._blob(registry.blobs[what])
         else:
             self.answer(b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}', status=404)
+
+    def _blob(self, data: bytes) -> None:
+        wanted = self.headers.get("Range", "")
+        if not wanted or not self.registry.ranges:
+            self.answer(data)
+            return
+        start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        self.answer(data[start:], status=206, Content_Range=f"bytes {start}-{len(data) - 1}/{len(data)}")
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def answer(self, body: bytes, kind: str = "application/octet-stream", status: int = 200, **headers: str) -> None:
         self.send_response(status)
         for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
+        if self.command == "HEAD":
+            return
         with contextlib.suppress(OSError):
             for start in range(0, len(body), 1 << 16):
                 self.wfile.write(body[start : start + (1 << 16)])
@@ -110,17 +132,22 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Says nothing: clients that ask by TLS first go away."""
+
 
 @contextlib.contextmanager
-def fake_registry(inside: Namespace) -> Iterator[FakeRegistry]:
-    """Runs one while the body runs."""
+def fake_registry(inside: Namespace, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[FakeRegistry]:
+    """Runs one while the body runs, at an address of the namespace, by https when tls is given."""
     registry = FakeRegistry()
     handler = registry.handler = type("Handler", (_Handler,), {"registry": registry})
     with inside.entered():
-        server = _Server(("127.0.0.1", 0), handler)
+        server = _Server((host, 0), handler)
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
-    registry.address = f"127.0.0.1:{server.server_address[1]}"
+    registry.address = f"{host}:{server.server_address[1]}"
     try:
         yield registry
     finally:

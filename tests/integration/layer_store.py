@@ -12,7 +12,7 @@ from skerry.api.images.v1 import images_pb2, images_pb2_grpc
 
 
 class LayerStore(images_pb2_grpc.ImagesServiceServicer):
-    """Answers FetchLayer only. Files are SHA256.tar in its directory."""
+    """Answers what a node asks for layers. Files are SHA256.tar in its directory."""
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
@@ -22,6 +22,8 @@ class LayerStore(images_pb2_grpc.ImagesServiceServicer):
         # Breaks the next streams off after so many bytes.
         self.break_after: list[int] = []
         self.corrupt = False
+        # Layers that images have.
+        self.used: set[str] = set()
         self.requests: list[images_pb2.FetchLayerRequest] = []
         os.makedirs(directory, exist_ok=True)
 
@@ -33,6 +35,9 @@ class LayerStore(images_pb2_grpc.ImagesServiceServicer):
 
     def path(self, layer: images_pb2.Layer) -> str:
         return f"{self.directory}/{layer.diff_id.removeprefix('sha256:')}.tar"
+
+    async def UsedLayers(self, request, context):  # type: ignore[no-untyped-def]
+        return images_pb2.UsedLayersResponse(diff_ids=self.used & set(request.diff_ids))
 
     async def FetchLayer(self, request, context):  # type: ignore[no-untyped-def]
         self.requests.append(request)

@@ -75,6 +75,19 @@ async def test_a_missing_image_is_pulled_by_the_cli(running: Engine) -> None:
     assert running.containers.prepared == 1
 
 
+async def test_a_layer_is_prepared_while_the_others_still_come(running: Engine) -> None:
+    pulling = asyncio.ensure_future(running.docker("pull", "layered"))
+    for _ in range(500):
+        if running.containers.prepared_layers:
+            break
+        await asyncio.sleep(0.02)
+    assert running.containers.prepared_layers == [["sha256:" + "1" * 64]]
+    assert not pulling.done()
+    running.images.resume.set()
+    assert (await pulling)[0] == 0
+    assert running.containers.prepared == 2
+
+
 async def test_pull_names_with_a_port_and_slashes(running: Engine) -> None:
     assert (await running.docker("pull", "-q", "host:5000/team/app:1"))[1] == "host:5000/team/app:1\n"
     assert (await running.docker("image", "inspect", "-f", "{{.RepoTags}}", "host:5000/team/app:1"))[1] == "[host:5000/team/app:1]\n"
@@ -172,10 +185,8 @@ ERRORS = [
     (["run", "--rm", "--restart", "always", "busybox"], "--restart and --rm"),
     (["run", "--network", "nope", "busybox"], "network nope not found"),
     (["create", "--network", "container:nope", "busybox"], "No such container: nope"),
-    (["create", "--volumes-from", "x", "busybox"], "volumes of other containers (--volumes-from) are not supported yet"),
     (["ps", "--filter", "foo=bar"], "invalid filter 'foo'"),
     (["stats", "--no-stream", "one"], "stats is not supported yet"),
-    (["commit", "one"], "committing containers is not supported yet"),
     (["rm", "one"], "You cannot remove a running container"),
     (["kill", "-s", "FOO", "one"], "invalid signal: FOO"),
     (["node", "ls"], "This node is not a swarm manager."),

@@ -1,5 +1,6 @@
 """Registries with passwords and with tokens: pushing, mounting, logging in, asking for descriptors; and searching an index."""
 
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,8 @@ class _Uploads:
         self.fake = fake
         self.refusals: list[tuple[int, dict[str, str]]] = []
         self.puts = 0
+        # What each PUT of a blob brought.
+        self.authorizations: list[str] = []
 
     def answer(self, handler: Any) -> None:
         fake = self.fake
@@ -166,9 +169,14 @@ class _Uploads:
             handler.answer(b"", status=201)
         else:
             self.puts += 1
+            self.authorizations.append(handler.headers.get("Authorization", ""))
             assert "_state=a%2Fb%3D&digest=sha256" in handler.path
             if self.refusals:
                 status, headers = self.refusals.pop(0)
+                if not status:
+                    handler.close_connection = True
+                    handler.connection.shutdown(socket.SHUT_RDWR)
+                    return
                 text = b'{"errors":[{"code":"SIZE_INVALID","message":"too large for this registry"}]}'
                 handler.answer(text if status == 413 else b"", status=status, **headers)
                 return
@@ -186,6 +194,14 @@ async def test_an_upload_is_tried_again_unless_it_is_refused(images: Store, insi
         texts, (pushed,) = await push(images, name)
         assert [text.partition(": ")[2] for text in texts[2:-1]] == ["Retrying in 1 second", "Retrying in 1 second", "Pushed"]
         assert fake.manifests["1"][0] and fake.manifests[pushed.digest]
+        # A connection that breaks; then a token that is no longer good, with the whole body on its way.
+        fake.blobs.clear()
+        fake.before = lambda handler: handler.path.startswith("/token") and not handler.answer(b'{"token":"new"}', "application/json")
+        challenge = {"WWW_Authenticate": f'Bearer realm="http://{fake.address}/token",service="x",scope="repository:x:pull,push"'}
+        uploads.refusals, uploads.authorizations = [(0, {}), (401, challenge)], []
+        texts, (again,) = await push(images, name)
+        assert again.digest == pushed.digest
+        assert uploads.authorizations == ["", "", "Bearer new", "Bearer new"], "the layer three times, then the configuration"
         fake.blobs.clear()
         uploads.refusals, uploads.puts = [(413, {})], 0
         assert repr(await refused(images, name)) == repr(InvalidArgument("size invalid: too large for this registry"))

@@ -161,6 +161,27 @@ async def test_of_a_list_the_pulled_manifest_goes_on_and_plain_layers_stay_plain
             assert any(text.endswith(": Pushed") for text in texts)
 
 
+async def test_a_manifest_that_lies_about_layers_is_not_pushed_elsewhere(images: Store, shared: Registry) -> None:
+    """Whoever pulls an image whose layers are here already has not seen what the manifest calls them."""
+    url = f"http://{REGISTRY}/v2/attack"
+    shared.push("attack/good:1", LAYERS[:1])
+    shared.push("attack/evil:0", [tar_of(evil=b"evil")])
+    good, evil = (json.loads(raw(shared, *name)) for name in (("attack/good", "1"), ("attack/evil", "0")))
+    shared.inside.run("curl", "-fsX", "POST", f"{url}/evil/blobs/uploads/?mount={good['config']['digest']}&from=attack/good")
+    lie = json.dumps({**good, "layers": evil["layers"]})
+    shared.inside.run("curl", "-fsX", "PUT", "-H", f"Content-Type: {good['mediaType']}", "--data-binary", lie, f"{url}/evil/manifests/1")
+    await images.load(archive(LAYERS[:1], ["mine:1"]))
+    _, image = await images.pull(f"{REGISTRY}/attack/evil:1")
+    assert (image.id, len(await images.images())) == (good["config"]["digest"], 1)
+    await images.stub.Tag(pb.TagRequest(image="mine:1", target=f"{REGISTRY}/attack/victim:1"))
+    await push(images, f"{REGISTRY}/attack/victim:1")
+    (layer,) = json.loads(raw(shared, "attack/victim", "1"))["layers"]
+    sent = subprocess.run(
+        shared.inside.argv("curl", "-fs", f"{url}/victim/blobs/{layer['digest']}"), capture_output=True, check=True
+    ).stdout
+    assert gzip.decompress(sent) == LAYERS[0]
+
+
 @pytest.mark.parametrize(
     ("keep", "options"),
     [
@@ -206,6 +227,21 @@ async def test_layers_are_compressed_once_and_remembered_over_a_restart(shared: 
         assert {one: (folder / one).stat().st_mtime_ns for one in made} == times
         await images.stub.Prune(pb.PruneRequest())
         assert images.files() == []
+
+
+async def test_a_lost_compressed_layer_is_made_again(images: Store, shared: Registry, tmp_path: Path) -> None:
+    layer = tar_of(x=os.urandom(1000) * 50)
+    name, copy = f"{REGISTRY}/lost:1", "127.0.0.1:5004/lost:1"
+    await images.load(archive([layer], [name, copy]))
+    _, (pushed,) = await push(images, name)
+    compressed = json.loads(raw(shared, "lost", "1"))["layers"][0]["digest"]
+    (images.root / "images/blobs/sha256" / compressed[7:]).unlink()
+    findings = [step.finding.text async for step in images.stub.Check(pb.CheckRequest()) if step.HasField("finding")]
+    assert findings == []
+    with docker_registry(shared.inside, tmp_path, 5004):
+        texts, (again,) = await push(images, copy)
+    assert f"{digest_of(layer)[7:19]}: Pushed" in texts
+    assert again.digest == pushed.digest
 
 
 async def test_compressed_layers_do_not_stay_when_they_are_not_wanted(shared: Registry, tmp_path: Path) -> None:

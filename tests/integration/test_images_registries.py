@@ -19,7 +19,7 @@ from integration.images_fake import FakeRegistry, digest_of, fake_registry
 from integration.images_registry import Store, store
 from integration.netns import Namespace, namespace
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.core.errors import Failed, NotFound, Unauthorized
+from skerry.core.errors import Failed, NotFound
 from skerry.core.rpc.channel import translated
 
 pytestmark = pytest.mark.root
@@ -160,9 +160,9 @@ async def test_a_registry_that_wants_a_password(images: Store, fake: FakeRegistr
     fake.before = guard
     name = f"{fake.address}/x:1"
     url = f"http://{fake.address}/v2/x/manifests/1"
-    assert repr(await refused(images, name)) == repr(Failed(f'Get "{url}": no basic auth credentials'))
+    assert repr(await refused(images, name)) == repr(Failed(f'Head "{url}": no basic auth credentials'))
     wrong = pb.RegistryAuth(username="user", password="wrong")
-    assert repr(await refused(images, name, auth=wrong)) == repr(Unauthorized(f'Get "{url}": unauthorized: authentication required'))
+    assert repr(await refused(images, name, auth=wrong)) == repr(Failed("unauthorized: authentication required"))
     _, image = await images.pull(name, auth=pb.RegistryAuth(username="user", password="pass"))
     assert list(image.repo_tags) == [name]
 

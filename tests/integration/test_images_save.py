@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import json
+import os
 import subprocess
 import tarfile
 from collections.abc import AsyncIterator
@@ -13,9 +14,11 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from engines import dockerd_engine, skerry_engine
 from images.busybox import archive, layer
 from integration.images_registry import Store, store
 from integration.netns import namespace
+from shared_store.servers import s3
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import NotFound
 from skerry.core.rpc.channel import translated
@@ -96,7 +99,7 @@ async def test_names_choose_what_docker_chooses(images: Store, busybox: bytes) -
     other = (await images.load(archive([busybox, b"\0" * 1024], ["c:1"])))[0].image
 
     async def tags(*names: str) -> list[Any]:
-        return [item["RepoTags"] for item in json.loads(contents(await save(images, *names))["manifest.json"])]
+        return [item["RepoTags"] for item in json.loads(contents(await save(images, *names))["manifest.json"]) or ()]
 
     assert await tags("a") == [["a:1", "a:2"]]
     assert await tags("a:1", "c:1", "b:1", "a:1") == [["a:1", "b:1"], ["c:1"]]
@@ -141,6 +144,24 @@ async def test_an_image_removed_while_it_is_saved_still_goes_out_whole(images: S
     assert images.files() == []
 
 
+async def test_layers_that_lie_in_a_bucket_are_saved_even_while_they_are_removed(tmp_path: Path, busybox: bytes) -> None:
+    big = busybox + os.urandom(8 << 20)
+    with namespace("img") as inside, s3("rclone", tmp_path, port=9000, argv=inside.argv) as bucket:
+        settings = {name.removeprefix("SKERRY_IMAGES_").lower(): value for name, value in bucket.environ().items()}
+        async with store(inside, tmp_path, **settings) as images:
+            await images.load(archive([big], ["a:1"]))
+            whole = await save(images, "a:1", boot_id=BOOT_ID)
+            assert contents(whole)[f"blobs/sha256/{hashlib.sha256(big).hexdigest()}"] == big
+            call = images.stub.Save(pb.SaveRequest(images=["a:1"]), wait_for_ready=True, timeout=60)
+            size = (await call.read()).begin.size
+            out = bytearray((await call.read()).chunk)
+            await images.stub.Remove(pb.RemoveRequest(image="a:1"))
+            await images.stub.Prune(pb.PruneRequest())
+            while (message := await call.read()) is not grpc.aio.EOF:
+                out += message.chunk
+            assert len(out) == size and bytes(out) == whole
+
+
 async def test_file_pieces_stay_until_their_reader_ends_the_call(images: Store, busybox: bytes) -> None:
     await images.load(archive([busybox], ["a:1"]))
     call = images.stub.Save(pb.SaveRequest(images=["a:1"], boot_id=BOOT_ID), wait_for_ready=True, timeout=60)
@@ -155,6 +176,20 @@ async def test_file_pieces_stay_until_their_reader_ends_the_call(images: Store, 
             break
         await asyncio.sleep(0.05)
     assert images.files() == []
+
+
+def test_dockerd_loads_what_we_save(busybox: bytes, tmp_path: Path) -> None:
+    with skerry_engine() as engine:
+        engine.docker("load", "-q", stdin=archive([busybox, busybox + bytes(512)], ["a:1", "a:2"]))
+        engine.docker("save", "-o", str(tmp_path / "saved.tar"), "a")
+        identity, layers = engine.out("inspect", "-f", "{{.Id}}", "a:1"), engine.out("inspect", "-f", "{{.RootFS.Layers}}", "a:1")
+        history = engine.out("history", "--no-trunc", "--format", "{{.CreatedBy}}|{{.Comment}}", "a:1")
+    with dockerd_engine() as engine:
+        said = engine.out("load", "-q", "-i", str(tmp_path / "saved.tar")).splitlines()
+        assert sorted(said) == ["Loaded image: a:1", "Loaded image: a:2"]
+        assert engine.out("inspect", "-f", "{{.Id}}", "a:2") == identity
+        assert engine.out("inspect", "-f", "{{.RootFS.Layers}}", "a:1") == layers
+        assert engine.out("history", "--no-trunc", "--format", "{{.CreatedBy}}|{{.Comment}}", "a:1") == history
 
 
 async def test_skopeo_reads_both_forms_of_it(images: Store, busybox: bytes, tmp_path: Path) -> None:

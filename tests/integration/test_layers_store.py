@@ -3,6 +3,7 @@
 import asyncio
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,10 @@ def container(root: Path, name: str) -> str:
     path = root / "runtime" / name
     path.mkdir(parents=True)
     return str(path)
+
+
+def later() -> float:
+    return time.time() + 1
 
 
 def points(where: Path) -> list[str]:
@@ -84,10 +89,10 @@ async def test_a_restarted_service_takes_mounts_over_and_removes_leftovers(tmp_p
             await layers.ensure([kept], address)
             assert len(images.requests) == 3
             # One that a root uses is kept whatever the caller says.
-            assert await layers.prune({unused.diff_id}) == left.size
+            assert [await layers.drop(one.diff_id, before=later()) for one in (left, kept)] == [left.size, 0]
             assert Path(live, "rootfs/kept").read_bytes() == b"kept"
             await layers.unmount_rootfs(live)
-            assert await layers.prune({unused.diff_id}) == kept.size
+            assert await layers.drop(kept.diff_id, before=later()) == kept.size
             assert points(tmp_path / "root") == []
             with pytest.raises(NotFound, match="is not on this node"):
                 await layers.mount_rootfs(live, [kept])

@@ -1,13 +1,18 @@
-"""Dockerfiles as dockerd 20.10 reads them: every expected result here is one that dockerd 20.10.24 gave."""
+"""Dockerfiles as dockerd 20.10 reads them: every expected result here is one that dockerd 20.10.24 gave
+(for heredocs, with a word more)."""
+
+import contextlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from skerry.core.errors import Failed, InvalidArgument
 from skerry.gateway.build import notation
 from skerry.gateway.build.args import BuildArgs
 from skerry.gateway.build.dockerfile import Dockerfile, parse
 from skerry.gateway.build.expansion import expand, expand_words
-from skerry.gateway.build.instructions import Cmd, Copy, Env, Expose, Plan, Run, labelled, targeted, understand
+from skerry.gateway.build.instructions import Cmd, Copy, Env, Expose, Plan, Run, expanded, labelled, targeted, understand
 
 _ENV = {"X": "1", "Y": "2", "E": ""}
 _TWO = "requires at least two arguments, but only one was provided. Destination could not be determined"
@@ -121,8 +126,14 @@ _REFUSED = [
         f"dockerfile parse error line 2: COPY {_TWO}",
     ),
     ("FROM busybox\nCOPY --bogus=1 a.txt /x", "dockerfile parse error line 2: Unknown flag: bogus"),
-    ("FROM busybox\nRUN <<EOF\necho hi\nEOF\n", "dockerfile parse error line 3: unknown instruction: ECHO"),
-    ("FROM busybox\nCOPY <<EOF /x\nhi\nEOF\n", "dockerfile parse error line 3: unknown instruction: HI"),
+    (
+        "FROM busybox\nRUN <<EOF\necho hi\nEOF\n",
+        "dockerfile parse error line 3: unknown instruction: ECHO: the heredoc in line 2 requires BuildKit",
+    ),
+    (
+        "FROM busybox\nCOPY <<EOF /x\nhi\nEOF\n",
+        "dockerfile parse error line 3: unknown instruction: HI: the heredoc in line 2 requires BuildKit",
+    ),
     ("FROM busybox\nENV A", "failed to parse Dockerfile: ENV must have two arguments"),
     ("FROM busybox\nENV", "dockerfile parse error line 2: ENV requires at least one argument"),
     ("FROM busybox\nENV =x", "dockerfile parse error line 2: ENV names can not be blank"),
@@ -325,3 +336,43 @@ def test_go_s_notations() -> None:
     for text in ("x", "5", "", "1.2.3s", "5 s"):
         with pytest.raises(ValueError, match="duration"):
             notation.parse_duration(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "FROM a",
+                "RUN ",
+                "ENV ",
+                '["a"',
+                "]",
+                "\\",
+                "\n",
+                "'",
+                '"',
+                "$",
+                "${",
+                "}",
+                " ",
+                "=",
+                "#",
+                "--x",
+                "\0",
+                "é",
+                "COPY a b",
+                "ONBUILD ",
+            ]
+        )
+    )
+)
+def test_whatever_is_written_is_understood_or_refused(parts: list[str]) -> None:
+    try:
+        plan = understand(parse("".join(parts).encode()))
+    except InvalidArgument:
+        return
+    for stage in plan.stages:
+        for step in stage.steps:
+            with contextlib.suppress(Failed):
+                expanded(step, lambda word: expand(word, _ENV, plan.escape))

@@ -242,7 +242,6 @@ def test_wrong_names_are_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        {"VolumesFrom": ["x"]},
         {"Links": ["x:y"]},
         {"DeviceRequests": [{"Count": -1}]},
         {"VolumeDriver": "nfs"},

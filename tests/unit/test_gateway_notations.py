@@ -3,7 +3,7 @@
 import pytest
 
 from skerry.api.networks.v1 import networks_pb2
-from skerry.core.errors import InvalidArgument, NotSupported
+from skerry.core.errors import InvalidArgument
 from skerry.gateway.docker.golang import parse
 from skerry.gateway.docker.images import join_reference
 from skerry.gateway.docker.mounts import mounts
@@ -200,6 +200,8 @@ def test_wrong_mounts_are_refused_in_dockers_words(host: dict[str, object], text
     assert str(caught.value) == text
 
 
-def test_volume_drivers_are_refused_by_name() -> None:
-    with pytest.raises(NotSupported, match="volume driver options"):
-        mounts({"Mounts": [{"Type": "volume", "Target": "/b", "VolumeOptions": {"DriverConfig": {"Name": "nfs"}}}]})
+def test_volume_options_say_how_a_volume_is_made() -> None:
+    options = {"Labels": {"a": "b"}, "NoCopy": True, "DriverConfig": {"Name": "local", "Options": {"type": "tmpfs"}}}
+    (mount,) = mounts({"Mounts": [{"Type": "volume", "Source": "v", "Target": "/b", "VolumeOptions": options}]})
+    assert (mount.volume_driver, dict(mount.volume_options), dict(mount.volume_labels)) == ("local", {"type": "tmpfs"}, {"a": "b"})
+    assert mount.no_copy

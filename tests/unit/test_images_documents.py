@@ -7,6 +7,7 @@ import pytest
 
 from skerry.core.errors import Failed, InvalidArgument
 from skerry.images import config, manifest
+from skerry.images.platforms import choose, parse_platform
 
 D = "sha256:" + "a" * 64
 E = "sha256:" + "b" * 64
@@ -50,23 +51,39 @@ def index_of(*platforms: str) -> manifest.Index:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "number"), [("linux/amd64", 0), ("linux/arm64", 1), ("linux/arm/v7", 3), ("arm64", 1), ("linux", 0), ("linux/arm", 2)]
+    ("wanted", "number"),
+    [
+        ("linux/amd64", 0),
+        ("linux/amd64/v3", 0),
+        ("linux/x86_64", 0),
+        ("linux/arm64", 1),
+        ("linux/arm64/v8", 1),
+        ("aarch64", 1),
+        ("linux/arm/v7", 3),
+        ("linux/arm/v8", 3),
+        ("linux/arm/v6", 2),
+        ("arm64", 1),
+        ("linux", 0),
+        # As containerd: arm without a variant is v7.
+        ("linux/arm", 3),
+        ("armhf", 3),
+    ],
 )
 def test_a_platform_is_chosen(wanted: str, number: int) -> None:
     index = index_of("linux/amd64", "linux/arm64", "linux/arm/v6", "linux/arm/v7")
     own = manifest.Platform("linux", "amd64")
-    assert manifest.choose(index, manifest.parse_platform(wanted, own)).digest == f"sha256:{number:064x}"
+    assert choose(index, parse_platform(wanted, own)).digest == f"sha256:{number:064x}"
 
 
 def test_a_platform_that_is_not_there_is_said_as_docker_says_it() -> None:
     with pytest.raises(Failed, match="no matching manifest for linux/s390x in the manifest list entries"):
-        manifest.choose(index_of("linux/amd64"), manifest.Platform("linux", "s390x"))
+        choose(index_of("linux/amd64"), manifest.Platform("linux", "s390x"))
 
 
-@pytest.mark.parametrize("text", ["a/b/c/d", "linux/", "../x", "linux/amd 64"])
+@pytest.mark.parametrize("text", ["a/b/c/d", "linux/", "../x", "linux/amd 64", "plan10"])
 def test_bad_platforms_are_refused(text: str) -> None:
     with pytest.raises(InvalidArgument):
-        manifest.parse_platform(text, manifest.Platform("linux", "amd64"))
+        parse_platform(text, manifest.Platform("linux", "amd64"))
 
 
 def test_chain_ids_follow_the_oci_rule() -> None:

@@ -12,7 +12,8 @@ import pytest
 from skerry.core.errors import Failed, InvalidArgument
 from skerry.images import manifest
 from skerry.images.blobs.files import FileBlobs
-from skerry.images.compress import gzip_form, is_gzip
+from skerry.images.catalog import Form, LayerRecord
+from skerry.images.compress import gzip_form, proven
 from skerry.images.manifest import Descriptor
 from skerry.images.registry.login import domain_of
 from skerry.images.search import split
@@ -113,7 +114,14 @@ def test_a_layer_is_compressed_alike_each_time(tmp_path: Path) -> None:
     data = blobs.read(first[0], 1 << 28)
     assert (gzip.decompress(data), len(data)) == (out.getvalue(), first[1])
     assert told == [48 << 20]
-    assert (is_gzip(blobs, first[0]), is_gzip(blobs, diff_id), is_gzip(blobs, "sha256:" + "0" * 64)) == (True, False, False)
+    layer = LayerRecord(diff_id, len(out.getvalue()))
+    assert proven(blobs, layer, first[0]) == Form(diff_id, *first)
+    assert proven(blobs, LayerRecord("sha256:" + "1" * 64, layer.size), first[0]) is None
+    assert proven(blobs, layer, diff_id) is None and proven(blobs, layer, "sha256:" + "0" * 64) is None
+    path = Path(blobs.where(first[0]))
+    path.write_bytes(data[:-1])
+    assert proven(blobs, layer, first[0]) is None
+    path.write_bytes(data)
     blobs.remove(first[0])
     assert gzip_form(blobs, diff_id, threading.Event(), told.append) == first
     stop = threading.Event()

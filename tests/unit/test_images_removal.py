@@ -79,3 +79,17 @@ def test_removal(names: list[str], held: bool, runs: bool, name: str, force: boo
 
 def test_a_running_container_of_another_image_does_not_matter() -> None:
     assert plan(entry(X1), "", "W", force=False, running=frozenset([C])) == Plan((X1,), True, 1)
+
+
+CHILDREN = "conflict: unable to delete aaaaaaaaaaaa (cannot be forced) - image has dependent child images"
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("held", [False, True])
+def test_what_others_were_built_on_stays_and_loses_names_only(force: bool, held: bool) -> None:
+    running = frozenset({C}) if held else frozenset()
+    with pytest.raises(Conflict) as caught:
+        plan(entry(X1, held=held), "", "W", force=force, running=running, parent=True)
+    assert str(caught.value) == CHILDREN
+    if force or not held:
+        assert plan(entry(X1, held=held), X1, "W", force=force, running=running, parent=True) == Plan((X1,), False, 1)

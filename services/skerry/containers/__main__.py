@@ -21,6 +21,7 @@ from skerry.containers.exec_service import ExecsService
 from skerry.containers.execs import Execs
 from skerry.containers.filters import compiled_filters
 from skerry.containers.host import host_facts
+from skerry.containers.layers.eviction import Evictor
 from skerry.containers.layers.store import open_layers
 from skerry.containers.layers.tar import Limits
 from skerry.containers.monitors import Monitors, ensure_keeper, keeper_command
@@ -37,7 +38,7 @@ from skerry.containers.volumes import Volumes
 from skerry.core import lifecycle, linux, log
 from skerry.core.errors import Failed, SkerryError
 from skerry.core.journal import Journal
-from skerry.core.lifecycle import Tasks
+from skerry.core.lifecycle import Tasks, background
 from skerry.core.rpc.endpoint import endpoint, tls_of
 from skerry.core.settings import Common, from_env
 from skerry.core.sqlite import open_database
@@ -57,6 +58,8 @@ class Settings(Common, frozen=True, kw_only=True):
     runtime: str = ""
     # How layers are mounted: erofs or directories; empty: erofs where the kernel can.
     layers: str = ""
+    # Bytes of layers up to which copies stay that no container, and no image of the image store, needs any more.
+    layer_cache: Annotated[int, msgspec.Meta(ge=0)] = 0
     # What one layer may have, against tars made to hurt: entries, and names in a path.
     max_layer_entries: Annotated[int, msgspec.Meta(ge=1, le=100_000_000)] = 1_000_000
     max_layer_depth: Annotated[int, msgspec.Meta(ge=1, le=900)] = 256
@@ -120,6 +123,8 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
             execs_pb2.DESCRIPTOR.services_by_name["ExecsService"].full_name,
             volumes_pb2.DESCRIPTOR.services_by_name["VolumesService"].full_name,
         ]
+        evictor = Evictor(layers, node.layers_in_use, environment.image_store, limit=settings.layer_cache)
+        await stack.enter_async_context(background(evictor.run()))
         yield await stack.enter_async_context(endpoint(settings, "containers", register, names, stopping))
 
 

@@ -30,7 +30,7 @@ def resolve(spec: pb.ContainerSpec, root: str, others: Sequence[Volume] = ()) ->
         if not target.startswith("/") or target == "/":
             raise InvalidArgument(f"invalid volume specification: '{target}'")
         if target not in covered:
-            mounts.append(_resolve(pb.Mount(type="volume", target=target), root))
+            mounts.append(msgspec.structs.replace(_resolve(pb.Mount(type="volume", target=target), root), mode=""))
     return tuple(mounts)
 
 
@@ -59,7 +59,7 @@ def _resolve(mount: pb.Mount, root: str) -> Volume:
         target,
         name=name,
         read_only=mount.read_only,
-        mode=mount.mode or ("z" if mount.source else ""),
+        mode=mount.mode or "z",
         anonymous=not mount.source,
         copy_up=not mount.no_copy,
     )
@@ -82,7 +82,9 @@ def taken_over(reference: str, mounts: Iterable[Volume]) -> list[Volume]:
         raise InvalidArgument(f"invalid mode: {mode}")
     read_only = "ro" in mode.split(",")
     return [
-        msgspec.structs.replace(mount, read_only=mount.read_only or read_only, copy_up=False) for mount in mounts if mount.type != "tmpfs"
+        msgspec.structs.replace(mount, read_only=mount.read_only or read_only, mode="", copy_up=False)
+        for mount in mounts
+        if mount.type != "tmpfs"
     ]
 
 

@@ -76,6 +76,10 @@ class Node:
             message.size_rw, message.size_root_fs = await self.environment.layers.sizes(container.directory, layers)
         return message
 
+    def layers_in_use(self) -> set[str]:
+        """Returns the diff ids of all containers' layers."""
+        return {layer.diff_id for container in self._containers.values() for layer in container.record.layers}
+
     def unsettled(self) -> Iterator[pb.WatchResponse]:
         """Yields what a control plane has to know when it comes: unsettled ends and containers that want a sandbox."""
         for container in list(self._containers.values()):

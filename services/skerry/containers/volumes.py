@@ -19,7 +19,7 @@ from skerry.core.journal import Journal
 
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
-_LONGEST = 255
+_SHORTEST, _LONGEST = 2, 255
 
 
 class Volumes:
@@ -86,24 +86,20 @@ class Volumes:
         """Makes a volume, an anonymous one without a name, unless it exists. Raises InvalidArgument, NotFound (driver), Failed."""
         anonymous = not name
         name = name or new_id()
-        if not _NAME.match(name) or len(name) > _LONGEST:
-            raise InvalidArgument(
-                f'create {name}: "{name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are '
-                "allowed. If you intended to pass a host directory, use absolute path"
-            )
         if driver not in ("", volume_driver.DRIVER):
             raise NotFound(f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found')
         wanted = {**(labels or {}), **({ANONYMOUS_LABEL: ""} if anonymous else {})}
         return await self._create(name, dict(options or {}), wanted, anonymous=anonymous)
 
     async def _create(self, name: str, options: dict[str, str], labels: dict[str, str], *, anonymous: bool) -> VolumeRecord:
+        try:
+            _check_name(name)
+            volume_driver.check_options(options)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"create {name}: {error}") from None
         async with self._lock:
             if (known := self._records.get(name)) is not None:
                 return known
-            try:
-                volume_driver.check_options(options)
-            except InvalidArgument as error:
-                raise InvalidArgument(f"create {name}: {error}") from None
             record = VolumeRecord(name=name, created_ns=time.time_ns(), options=options, labels=labels, anonymous=anonymous)
             directory = os.path.dirname(self.path(name))
             fresh = await asyncio.to_thread(volume_driver.make, directory)
@@ -222,6 +218,16 @@ class Volumes:
     def _use(self, container_id: str, mounts: tuple[Volume, ...]) -> None:
         for volume in _volumes(mounts):
             self._users.setdefault(volume.name, set()).add(container_id)
+
+
+def _check_name(name: str) -> None:
+    if len(name) < _SHORTEST:
+        raise InvalidArgument("volume name is too short, names should be at least two alphanumeric characters")
+    if not _NAME.match(name) or len(name) > _LONGEST:
+        raise InvalidArgument(
+            f'"{name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. '
+            "If you intended to pass a host directory, use absolute path"
+        )
 
 
 def _volumes(mounts: tuple[Volume, ...]) -> tuple[Volume, ...]:

@@ -12,6 +12,7 @@ import grpc.aio
 from skerry.api.containers.v1 import execs_pb2
 from skerry.api.containers.v1.containers_pb2_grpc import ContainersServiceStub
 from skerry.api.containers.v1.execs_pb2_grpc import ExecsServiceStub
+from skerry.api.containers.v1.volumes_pb2_grpc import VolumesServiceStub
 from skerry.api.images.v1.images_pb2_grpc import ImagesServiceStub
 from skerry.api.logs.v1.logs_pb2_grpc import LogsServiceStub
 from skerry.api.networks.v1.networks_pb2_grpc import NetworksServiceStub
@@ -24,6 +25,7 @@ from skerry.gateway.build.registry import Builds
 if TYPE_CHECKING:  # these exist for type checkers only
     from skerry.api.containers.v1.containers_pb2_grpc import ContainersServiceAsyncStub
     from skerry.api.containers.v1.execs_pb2_grpc import ExecsServiceAsyncStub
+    from skerry.api.containers.v1.volumes_pb2_grpc import VolumesServiceAsyncStub
     from skerry.api.images.v1.images_pb2_grpc import ImagesServiceAsyncStub
     from skerry.api.logs.v1.logs_pb2_grpc import LogsServiceAsyncStub
     from skerry.api.networks.v1.networks_pb2_grpc import NetworksServiceAsyncStub
@@ -36,6 +38,7 @@ class Peers:
     images: "ImagesServiceAsyncStub"
     containers: "ContainersServiceAsyncStub"
     execs: "ExecsServiceAsyncStub"
+    volumes: "VolumesServiceAsyncStub"
     networks: "NetworksServiceAsyncStub"
     logs: "LogsServiceAsyncStub"
     # Name of the node in lease holders.
@@ -138,6 +141,7 @@ async def connected(
             images=ImagesServiceStub(channels["images"]),
             containers=ContainersServiceStub(channels["containers"]),
             execs=ExecsServiceStub(channels["containers"]),
+            volumes=VolumesServiceStub(channels["containers"]),
             networks=NetworksServiceStub(channels["networks"]),
             logs=LogsServiceStub(channels["logs"]),
             node=node,

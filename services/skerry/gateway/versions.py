@@ -48,8 +48,10 @@ NO_CONTAINER_CONFIG = Version(1, 45)
 NO_LEGACY_EVENT_FIELDS = Version(1, 52)
 # Image inspect's Config has only what the image says.
 SPARSE_IMAGE_CONFIG = Version(1, 50)
-# prune of anonymous volumes only, ConsoleSize in exec and create.
+# ConsoleSize in exec and create.
 CONSOLE_SIZE = Version(1, 42)
+# `volume prune` takes anonymous volumes only, unless all=true; below: all.
+PRUNE_ANONYMOUS_VOLUMES = Version(1, 42)
 # info has CDISpecDirs and Containerd, and no KernelMemory.
 INFO_WITHOUT_KERNEL_MEMORY = Version(1, 42)
 # Endpoint settings have GwPriority.
@@ -63,6 +65,8 @@ PLATFORM_OF_ARCHIVES = Version(1, 48)
 BUILD_AUX = Version(1, 30)
 # commit and import take STOPSIGNAL as a change.
 STOP_SIGNAL_CHANGE = Version(1, 42)
+# Image inspect takes ?platform=.
+PLATFORM_OF_INSPECT = Version(1, 49)
 # `system df` takes ?type=, and has no BuilderSize.
 DISK_USAGE_BY_TYPE = Version(1, 42)
 

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal
 
-import aiohttp
 import msgspec
 
 from skerry.api.images.v1.images_pb2_grpc import add_ImagesServiceServicer_to_server
@@ -32,7 +31,7 @@ from skerry.images.registry import reach
 from skerry.images.registry.login import Logins
 from skerry.images.registry.transport import open_transport
 from skerry.images.registry_calls import Registries
-from skerry.images.remote import Remotes
+from skerry.images.remote import open_remotes
 from skerry.images.search import Searches
 from skerry.images.service import NAME, ImagesService
 from skerry.images.stores import open_stores
@@ -82,9 +81,8 @@ async def service(settings: Settings) -> AsyncIterator[str]:
     async with (
         open_stores(settings) as stores,
         open_transport(settings.certificates) as transport,
-        # Of imports from a URL. No cookies: what one server sets is nobody else's business.
-        aiohttp.ClientSession(trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as session,
         open_streams() as streams,
+        open_remotes(settings.upload_idle) as remotes,
         Tasks() as tasks,
     ):
         catalog, blobs = stores.catalog, stores.blobs
@@ -110,7 +108,7 @@ async def service(settings: Settings) -> AsyncIterator[str]:
         servicer = ImagesService(catalog, catalog.journal, blobs, pulls, intake, commits, collector, boot_id, stopping)
         servicer.streams, servicer.upload_idle = streams, settings.upload_idle
         servicer.pipes = await asyncio.to_thread(Pipes, os.path.join(settings.run, "uploads"))
-        servicer.remotes = Remotes(session, settings.upload_idle)
+        servicer.remotes = remotes
         servicer.checker = Checker(catalog, blobs, collector, layer_bytes=settings.max_layer_bytes)
         keep_pushed = settings.keep_compressed != "never"
         compressing = Compressing(catalog, blobs, streams, keep=keep_pushed)

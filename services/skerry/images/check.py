@@ -7,7 +7,7 @@ removed when asked to repair, so that the next pull or load brings it back; rows
 import asyncio
 import hashlib
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import SkerryError
@@ -35,7 +35,7 @@ class Checker:
         """Yields findings and progress, the summary last. Nothing is swept meanwhile."""
         async with self._lock:
             async with self._collector.taking(leaves=repair):
-                check = _Check(self._catalog, self._blobs, self._limit, repair=repair)
+                check = _Check(self._catalog, self._blobs, self._limit, self._collector.claimed, repair=repair)
                 async for step in check.steps():
                     yield step
             if repair:
@@ -43,7 +43,8 @@ class Checker:
 
 
 class _Check:
-    def __init__(self, catalog: Catalog, blobs: Blobs, limit: int, *, repair: bool) -> None:
+    def __init__(self, catalog: Catalog, blobs: Blobs, limit: int, claimed: Callable[[dict[str, int]], set[str]], *, repair: bool) -> None:
+        self._claimed = claimed
         self._catalog = catalog
         self._blobs = blobs
         self._limit = limit
@@ -63,6 +64,8 @@ class _Check:
                 yield self._found(finding)
         used = await self._catalog.blobs_in_use()
         listed = await asyncio.to_thread(lambda: {one.digest: one for one in self._blobs.listed()})
+        # The layers of pulls that were interrupted wait for their next try.
+        used |= await asyncio.to_thread(self._claimed, {one.digest: one.size for one in listed.values()})
         kept_as = {one.kept_as for one in listed.values() if one.digest in used}
         for number, digest in enumerate(sorted(listed), 1):
             if not await asyncio.to_thread(self._intact, digest):

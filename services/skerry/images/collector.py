@@ -35,7 +35,7 @@ class Collector:
         grace: float = 0.0,
         claimed: Callable[[dict[str, int]], set[str]] = lambda sizes: set(),
     ) -> None:
-        self._claimed = claimed
+        self.claimed = claimed
         self._catalog = catalog
         self._blobs = blobs
         self._tasks = tasks
@@ -188,7 +188,7 @@ class Collector:
         listed = list(self._blobs.listed())
         young = {one.digest for one in listed if one.stored_at > before}
         # S3 keeps a layer as another blob: what is read of it is that one.
-        keep = used | young | self._claimed({one.digest: one.size for one in listed})
+        keep = used | young | self.claimed({one.digest: one.size for one in listed})
         keep |= {one.kept_as for one in listed if one.digest in self._kept}
         keep |= {one.kept_as for one in listed if one.digest in keep}
         # What is kept as another blob goes first: a death in between leaves a blob without a use, not a name without a blob.

@@ -18,7 +18,7 @@ from skerry.images.collector import Collector
 from skerry.images.intake import Limits
 from skerry.images.layers import Stored, take
 from skerry.images.manifest import MAX_CONFIG
-from skerry.images.platforms import own_platform
+from skerry.images.platforms import own_platform, parse_platform
 from skerry.images.reference import is_digest, parse
 from skerry.images.streams import Streams
 
@@ -66,7 +66,7 @@ class Commits:
     async def commit(self, request: pb.CommitRequest) -> Entry:
         """Makes an image and gives it its name. All or nothing. Raises NotFound, InvalidArgument in Docker's words."""
         name = _full_name(request.name)
-        wanted = manifest.parse_platform(request.platform, own_platform())
+        wanted = parse_platform(request.platform, own_platform())
         # What the parent has is not swept while the new image is not there to need it.
         async with self.collector.taking():
             parent = (await library.find(self._catalog, request.parent))[0].image if request.parent else None

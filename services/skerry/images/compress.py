@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from isal import isal_zlib
 
-from skerry.core.errors import Failed
+from skerry.core.errors import Failed, SkerryError
 from skerry.images.blobs import Blobs
-from skerry.images.catalog import Form, PushRecords
-from skerry.images.layers import CHUNK
+from skerry.images.catalog import Form, LayerRecord, PushRecords
+from skerry.images.layers import CHUNK, FORMAT_ERRORS, Watched, compression, peek, plain
 from skerry.images.singly import Singly
 from skerry.images.streams import Streams
 
@@ -19,7 +19,8 @@ _LEVEL = 2
 # Plain bytes after which progress is told, about ten times a second.
 _TOLD_EVERY = 48 << 20
 _GZIP_WINDOW = 31
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP = "gzip"
+_UNREADABLE: tuple[type[Exception], ...] = (SkerryError, *FORMAT_ERRORS)
 
 
 class Compressing:
@@ -44,7 +45,7 @@ class Compressing:
 
         async with self._turns.of(diff_id):
             for form in await self._records.forms(diff_id):
-                if form.kept and await asyncio.to_thread(self._blobs.has, form.digest):
+                if form.kept and form.compression == GZIP and await asyncio.to_thread(self._blobs.has, form.digest):
                     return form
             stop = threading.Event()
             try:
@@ -76,9 +77,23 @@ def gzip_form(blobs: Blobs, diff_id: str, stop: threading.Event, told: Callable[
         return out.commit()
 
 
-def is_gzip(blobs: Blobs, digest: str) -> bool:
-    """Tells whether a blob is here and gzip. Blocks."""
+def proven(blobs: Blobs, layer: LayerRecord, digest: str) -> Form | None:
+    """Decompresses a blob that is here; returns it as the layer's form, None when it is another's, or damaged. Blocks."""
     if not blobs.has(digest):
-        return False
-    with blobs.open(digest) as file:
-        return file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+        return None
+    check, size = hashlib.sha256(), 0
+    try:
+        with blobs.open(digest) as file:
+            head = peek(file)
+            through = Watched(file, head, hashed=True)
+            kind = compression(head)
+            reader = plain(through, kind)
+            while size <= layer.size and (data := reader.read(CHUNK)):
+                check.update(data)
+                size += len(data)
+            through.rest()
+    except _UNREADABLE:
+        return None
+    if not kind or f"sha256:{check.hexdigest()}" != layer.diff_id or through.digest() != digest:
+        return None
+    return Form(layer.diff_id, digest, through.count, compression=kind)

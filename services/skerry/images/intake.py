@@ -18,7 +18,7 @@ from skerry.images.catalog import Catalog, Entry
 from skerry.images.collector import Collector
 from skerry.images.fetches import Tell
 from skerry.images.layers import take
-from skerry.images.platforms import own_platform
+from skerry.images.platforms import own_platform, parse_platform
 from skerry.images.reference import parse
 from skerry.images.storing import Incoming, Storing
 from skerry.images.streams import Streams
@@ -66,7 +66,7 @@ class Intake:
     async def load(self, upload: Upload, platform: str, tell: Tell) -> list[Load]:
         """Stores the images of an archive. Raises InvalidArgument."""
         limits = self._limits
-        wanted = manifest.parse_platform(platform, own_platform()) if platform else None
+        wanted = parse_platform(platform, own_platform()) if platform else None
         loop = asyncio.get_running_loop()
 
         def show(name: str, current: int, total: int) -> None:
@@ -103,7 +103,7 @@ class Intake:
             if reference.digest:
                 raise InvalidArgument("cannot import digest reference")
             name = library.full_name(reference)
-        wanted = manifest.parse_platform(header.platform, own_platform())
+        wanted = parse_platform(header.platform, own_platform())
         if wanted.os != "linux":
             raise InvalidArgument("operating system is not supported")
         message = header.message or f"Imported from {header.source or '-'}"

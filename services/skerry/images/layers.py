@@ -35,8 +35,9 @@ class Stored(msgspec.Struct, frozen=True):
     size: int
     # Digest of the compressed form that is kept (the one it came in, if it came compressed); empty: none is.
     compressed: str = ""
-    # Digest of the form it came in, kept or not; empty when it was here already.
+    # Digest of the form it came in, kept or not, and how that was compressed; empty when it was here already.
     came: str = ""
+    kind: str = ""
 
 
 class Rewound(io.RawIOBase):
@@ -205,9 +206,19 @@ def _take(
         except FORMAT_ERRORS as error:
             if through.failure is not None:
                 raise through.failure from None
+            if expected:
+                # What came is not what was promised: that is the reason then.
+                through.rest()
+                _promised(through, expected)
             raise InvalidArgument(f"invalid {kind or 'tar'} data: {error}") from None
-        came = through.digest()
-        if kind and expected and came != expected:
-            raise Failed(f"filesystem layer verification failed for digest {expected}")
+        came = _promised(through, expected)
         diff_id, size, compressed = out.commit(expected_diff or ("" if kind else expected), came)
-        return Stored(diff_id, size, compressed, came or diff_id)
+        return Stored(diff_id, size, compressed, came or diff_id, kind)
+
+
+def _promised(through: Watched, expected: str) -> str:
+    """Returns the digest of all that came ("": not hashed, the layer's own is the same). Raises Failed when it is not the expected one."""
+    came = through.digest()
+    if came and expected and came != expected:
+        raise Failed(f"filesystem layer verification failed for digest {expected}")
+    return came

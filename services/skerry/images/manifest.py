@@ -4,7 +4,7 @@ import hashlib
 
 import msgspec
 
-from skerry.core.errors import Failed, InvalidArgument
+from skerry.core.errors import InvalidArgument
 from skerry.images.reference import is_digest
 
 MAX_MANIFEST = 4 << 20
@@ -66,6 +66,10 @@ class Index(msgspec.Struct, frozen=True, rename="camel"):
     schema_version: int = 2
 
 
+class Schema1(InvalidArgument):
+    """A manifest of the oldest kind, which nobody reads any more."""
+
+
 def digest_of(data: bytes) -> str:
     """Returns the sha256 digest of data."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
@@ -76,12 +80,10 @@ def decode(data: bytes, media_type: str) -> Manifest | Index:
     if len(data) > MAX_MANIFEST:
         raise InvalidArgument(f"manifest is larger than {MAX_MANIFEST} bytes")
     kind = media_type.partition(";")[0].strip()
-    if kind.startswith(_SCHEMA1):
-        raise InvalidArgument(
-            "[DEPRECATION NOTICE] Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed"
-        )
     try:
         peek = msgspec.json.decode(data)
+        if kind.startswith(_SCHEMA1) or (isinstance(peek, dict) and peek.get("schemaVersion") == 1):
+            raise Schema1("manifest version 2, schema 1")
         if not isinstance(peek, dict) or peek.get("schemaVersion") != 2:
             raise InvalidArgument("unsupported manifest: schemaVersion is not 2")
         kind = str(peek.get("mediaType") or kind)
@@ -126,30 +128,3 @@ def write(config: Descriptor, layers: list[Descriptor]) -> bytes:
         "layers": [described(one, DOCKER_LAYER) for one in layers],
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=3)
-
-
-def parse_platform(text: str, own: Platform) -> Platform:
-    """Reads "os/arch[/variant]", "arch" or "os". Raises InvalidArgument in Docker's words."""
-    if not text:
-        return own
-    parts = text.split("/")
-    if not 1 <= len(parts) <= 3 or not all(part and part.replace("-", "").replace("_", "").isalnum() for part in parts):
-        raise InvalidArgument(f'"{text}" is an invalid component of "{text}": platform specifier component must match "^[A-Za-z0-9_-]+$"')
-    if len(parts) == 1:
-        return (
-            Platform(parts[0], own.architecture) if parts[0] in ("linux", "windows", "darwin", "freebsd") else Platform("linux", parts[0])
-        )
-    return Platform(*parts)
-
-
-def choose(index: Index, wanted: Platform) -> Descriptor:
-    """Returns the manifest for a platform. Raises Failed in Docker's words."""
-    fitting = [
-        one for one in index.manifests if one.platform and (one.platform.os, one.platform.architecture) == (wanted.os, wanted.architecture)
-    ]
-    exact = [one for one in fitting if one.platform and one.platform.variant == wanted.variant]
-    if exact or (fitting and not wanted.variant):
-        return (exact or fitting)[0]
-    if not wanted.variant and len(index.manifests) == 1 and index.manifests[0].platform is None:
-        return index.manifests[0]
-    raise Failed(f"no matching manifest for {wanted} in the manifest list entries")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.core.errors import Failed, InvalidArgument, NotFound, SkerryError
+from skerry.core.errors import Failed, InvalidArgument, NotFound, SkerryError, Unauthorized
 from skerry.core.ids import short
 from skerry.images import config as configs
 from skerry.images import library, manifest
@@ -16,12 +16,29 @@ from skerry.images.collector import Collector
 from skerry.images.fetches import Fetches, Tell
 from skerry.images.ingest import Ingest
 from skerry.images.layers import Stored
-from skerry.images.platforms import own_platform
+from skerry.images.platforms import choose, own_platform, parse_platform
 from skerry.images.reference import Reference, parse
 from skerry.images.registry.reach import Registries
 from skerry.images.registry.repository import Repository
 from skerry.images.storing import Incoming, Storing
 
+_SCHEMA1 = (
+    "[DEPRECATION NOTICE] Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed. Suggest the "
+    "author of {} to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2. More information at "
+    "https://docs.docker.com/go/deprecated-image-specs/"
+)
+_PLUGIN = "application/vnd.docker.plugin.v1+json"
+# Configurations of images. The generic ones were written by old registries and tools.
+_IMAGES = frozenset(
+    {
+        manifest.DOCKER_CONFIG,
+        "application/vnd.oci.image.config.v1+json",
+        "application/octet-stream",
+        "application/json",
+        "text/html",
+        "",
+    }
+)
 TellPulled = Callable[[pb.Progress | pb.Layer], None]
 
 
@@ -60,7 +77,7 @@ class Pulls:
         if reference.digest:
             # As Docker: a digest says all, a tag beside it is not looked at.
             reference = msgspec.structs.replace(reference, tag="")
-        wanted = manifest.parse_platform(request.platform, own_platform())
+        wanted = parse_platform(request.platform, own_platform())
         last: SkerryError = Failed(f"no registry for {reference.familiar}")
         async for repository in self._registries.repositories(reference, request.auth):
             try:
@@ -69,14 +86,14 @@ class Pulls:
                     if request.all_tags and not reference.digest:
                         return await self._all_tags(repository, reference, wanted, tell)
                     return [await self._one(repository, reference.with_default_tag(), wanted, tell)]
+            except Unauthorized as error:
+                last = Failed(str(error))  # Docker's status is 500 too
             except SkerryError as error:
                 last = error  # a mirror may lack it, or lie: the registry itself decides
         raise last
 
     async def _all_tags(self, repository: Repository, reference: Reference, wanted: manifest.Platform, tell: TellPulled) -> list[Entry]:
         tags = await repository.tags()
-        if not tags:
-            raise NotFound(f"no tags in repository {reference.familiar_name}")
         entries, fresh = [], False
         for tag in tags:
             # One pull is one event: it comes with the last.
@@ -100,7 +117,7 @@ class Pulls:
         image_id = found.image.config.digest
         entry = await self._present(image_id)
         if entry is None:
-            config = await repository.small_blob(image_id)
+            config = await _config(repository, image_id)
             document = configs.admit(config)
             claimed = [image_id, *document.diff_ids(), *(one.digest for one in found.image.layers)]
             async with self._ingest.claim(image_id, claimed):
@@ -125,16 +142,22 @@ class Pulls:
     async def _manifests(self, repository: Repository, reference: Reference, wanted: manifest.Platform, tell: TellPulled) -> _Manifests:
         data, media_type, digest = await repository.manifest(reference.digest or reference.tag)
         shown = reference.tag or f"{reference.repository}@{reference.digest}"
-        tell(pb.Progress(id=shown, status=f"Pulling from {reference.path}"))
         documents = [data]
-        document = manifest.decode(data, media_type)
+        try:
+            document = manifest.decode(data, media_type)
+        except manifest.Schema1:
+            raise InvalidArgument(_SCHEMA1.format(reference.familiar)) from None
+        if isinstance(document, manifest.Manifest):
+            _admit(document)
+        tell(pb.Progress(id=shown, status=f"Pulling from {reference.path}"))
         if isinstance(document, manifest.Index):
-            chosen = manifest.choose(document, wanted)
+            chosen = choose(document, wanted)
             inner, inner_type, _ = await repository.manifest(chosen.digest)
             documents.append(inner)
             document = manifest.decode(inner, inner_type or chosen.media_type)
             if isinstance(document, manifest.Index):
                 raise InvalidArgument("manifest list within a manifest list")
+            _admit(document)
         return _Manifests(digest, document, documents)
 
     async def _present(self, image_id: str) -> Entry | None:
@@ -177,10 +200,28 @@ class Pulls:
         return stored
 
 
+def _admit(image: manifest.Manifest) -> None:
+    """Raises InvalidArgument in Docker's words for what is no image: a plugin, a chart, a signature."""
+    kind = image.config.media_type
+    if kind not in _IMAGES:
+        raise InvalidArgument(f'Encountered remote "{kind[:200]}"({"plugin" if kind == _PLUGIN else "unknown"}) when fetching')
+
+
+async def _config(repository: Repository, digest: str) -> bytes:
+    try:
+        return await repository.small_blob(digest)
+    except NotFound as error:
+        raise NotFound(f"error pulling image configuration: download failed after attempts=1: {error}") from None
+    except Failed as error:
+        raise Failed(f"error pulling image configuration: {error}") from None
+
+
 async def note(records: PushRecords, reference: Reference, image: manifest.Manifest, layers: list[Stored]) -> None:
-    """Remembers for pushes that this repository has these layers, and in which form."""
+    """Remembers for pushes that this repository has these layers, and the forms that were decompressed here."""
     pairs = list(zip(image.layers, layers, strict=True))
-    await records.remember([Form(layer.diff_id, one.digest, one.size) for one, layer in pairs if one.media_type.endswith("gzip")])
+    # Of a layer that was here already the manifest alone says what it is compressed to: it may lie.
+    came = [(one, layer) for one, layer in pairs if layer.kind and layer.came == one.digest]
+    await records.remember([Form(layer.diff_id, one.digest, one.size, compression=layer.kind) for one, layer in came])
     await records.saw(reference.domain, reference.path, [one.digest for one in image.layers])
 
 

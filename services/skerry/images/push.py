@@ -120,7 +120,9 @@ class Pushes:
 
     async def _as_it_came(self, target: Target, entry: Entry, tell: Tell) -> Document | None:
         """Brings the layers of a manifest that is kept with the image; None when there is none that the repository can have."""
-        for document, layers in await self._candidates(target, entry):
+        for document, layers, own in await self._candidates(target, entry):
+            if not own and not await self._honest(entry, layers):
+                continue
             forms = [
                 Form(layer.diff_id, one.digest, one.size)
                 for layer, one in zip(entry.image.layers, layers, strict=True)
@@ -141,8 +143,15 @@ class Pushes:
             return document
         return None
 
-    async def _candidates(self, target: Target, entry: Entry) -> list[tuple[Document, list[Descriptor]]]:
-        """Returns the kept manifests of this very image, best first: those that this repository is known to have, then any registry's."""
+    async def _honest(self, entry: Entry, layers: list[Descriptor]) -> bool:
+        """Tells whether a manifest's layers are the image's. One whose layers were here when it was pulled is some registry's word only:
+        pushed elsewhere it could bring the image another content.
+        """
+        pairs = zip(entry.image.layers, layers, strict=True)
+        return all([await self._layers.is_form(layer, one.digest) for layer, one in pairs])
+
+    async def _candidates(self, target: Target, entry: Entry) -> list[tuple[Document, list[Descriptor], bool]]:
+        """Returns the kept manifests of this very image, best first: those that this repository is known to have (True), then others."""
         names = [parse(name) for name in entry.names.digests]
         own = {name.digest for name in names if (name.domain, name.path) == (target.registry, target.path)}
         anywhere = {name.digest for name in names}
@@ -150,7 +159,7 @@ class Pushes:
         kept.sort(key=lambda digest: (digest not in own, digest not in anywhere, digest))
         diff_ids = [layer.diff_id for layer in entry.image.layers]
 
-        def read() -> list[tuple[Document, list[Descriptor]]]:
+        def read() -> list[tuple[Document, list[Descriptor], bool]]:
             found = []
             for digest in kept:
                 data = self._blobs.read(digest, manifest.MAX_MANIFEST)
@@ -160,7 +169,7 @@ class Pushes:
                 plain = any(one.digest == diff_id for one, diff_id in zip(document.layers, diff_ids, strict=False))
                 # An archive's manifest may list plain tars; those go compressed, unless a registry had them so.
                 if len(document.layers) == len(diff_ids) and (digest in anywhere or not plain):
-                    found.append((Document(data, manifest.kind_of(document), digest), document.layers))
+                    found.append((Document(data, manifest.kind_of(document), digest), document.layers, digest in own))
             return found
 
         return await asyncio.to_thread(read)

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+import msgspec
+
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import Failed
 from skerry.core.ids import short
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Form, LayerRecord, PushRecords
-from skerry.images.compress import Compressing, is_gzip
+from skerry.images.compress import GZIP, Compressing, proven
 from skerry.images.fetches import Tell
 from skerry.images.registry.upload import Target
 from skerry.images.singly import Singly
@@ -84,20 +86,25 @@ class LayerPush:
         async with self._turns.of((target.registry, target.path, diff_id)), self._slots:
             yield
 
+    async def is_form(self, layer: LayerRecord, digest: str) -> bool:
+        """Tells whether a blob is, beyond doubt, this layer compressed, or its plain tar."""
+        if digest == layer.diff_id or any(form.digest == digest for form in await self._records.forms(layer.diff_id)):
+            return True
+        return await self._proven(layer, digest) is not None
+
+    async def _proven(self, layer: LayerRecord, digest: str) -> Form | None:
+        form = await self._streams.run(lambda: proven(self._blobs, layer, digest))
+        if form is not None:
+            await self._records.remember([form])
+        return form
+
     async def _forms(self, layer: LayerRecord) -> list[Form]:
-        """Returns the forms to look for, best first; kept means here that the blob is in the store now."""
-        came = [Form(layer.diff_id, layer.compressed, 0)] if layer.compressed else []
-        known = [*came, *await self._records.forms(layer.diff_id)]
-
-        def present() -> list[Form]:
-            found: dict[str, Form] = {}
-            for one in known:
-                here = is_gzip(self._blobs, one.digest)
-                if here or one.size:
-                    found.setdefault(one.digest, Form(one.diff_id, one.digest, self._blobs.size(one.digest) if here else one.size, here))
-            return list(found.values())[:_FORMS]
-
-        return await asyncio.to_thread(present)
+        """Returns the gzip forms to look for, best first; kept means here that the blob is in the store now."""
+        forms = [form for form in await self._records.forms(layer.diff_id) if form.compression == GZIP][:_FORMS]
+        if not forms and layer.compressed:
+            form = await self._proven(layer, layer.compressed)
+            forms = [form] if form is not None and form.compression == GZIP else []
+        return [msgspec.structs.replace(form, kept=await self.has(form.digest)) for form in forms]
 
     async def _there(self, target: Target, forms: list[Form], tell: Tell) -> Form | None:
         """Returns the form that the repository has, or has now by a mount."""

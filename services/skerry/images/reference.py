@@ -18,6 +18,7 @@ _DOMAIN = re.compile(rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*|\[[a-fA-F0-9:]+\])(?:
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*\Z")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_OTHER_DIGEST = re.compile(r"(?!sha256:)[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}\Z")
 _HEX64 = re.compile(r"[0-9a-f]{64}\Z")
 _ID = re.compile(r"(?:sha256:)?[0-9a-f]{1,64}\Z")
 
@@ -60,6 +61,8 @@ def parse(text: str) -> Reference:
         raise InvalidArgument(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
     rest, _, digest = text.partition("@")
     if "@" in text and not _DIGEST.match(digest):
+        if _OTHER_DIGEST.match(digest):
+            raise InvalidArgument("unsupported digest algorithm")
         raise InvalidArgument("invalid reference format")
     name, colon, tag = rest.rpartition(":")
     if not colon or "/" in tag:

@@ -74,6 +74,13 @@ class Remotes:
             yield Remote(url, response)
 
 
+@asynccontextmanager
+async def open_remotes(idle: float) -> AsyncIterator[Remotes]:
+    """Owns the connections. No cookies: what one server sets is nobody else's business."""
+    async with aiohttp.ClientSession(trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as session:
+        yield Remotes(session, idle)
+
+
 def _checked(text: str) -> str:
     if len(text) > _MAX_URL:
         raise InvalidArgument(f"URL is longer than {_MAX_URL} characters")

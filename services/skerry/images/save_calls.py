@@ -14,7 +14,8 @@ from skerry.images.archive.save import Blob, Chosen, pieces, size_of
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog, Entry
 from skerry.images.collector import Collector
-from skerry.images.manifest import Platform, parse_platform
+from skerry.images.manifest import Platform
+from skerry.images.platforms import parse_platform
 from skerry.images.reference import could_be_id, parse
 
 _CHUNK = 1 << 20
@@ -80,8 +81,11 @@ async def choose(catalog: Catalog, request: pb.SaveRequest) -> list[Chosen]:
     """Returns the images that the names mean, each once, with the names to be saved. Raises NotFound in Docker's words."""
     found: dict[str, Chosen] = {}
     wanted = parse_platform(request.platform, Platform()) if request.platform else None
+    repositories: dict[str, list[tuple[Entry, str]]] | None = None
     for text in request.images:
-        for entry, name in await _meant(catalog, text):
+        if repositories is None and not _is_id(text) and _names_all(text):
+            repositories = await _repositories(catalog)
+        for entry, name in await _meant(catalog, text, repositories or {}):
             if wanted is not None:
                 _check(entry, wanted, text)
             chosen = found.setdefault(entry.image.id, Chosen(entry, []))
@@ -90,11 +94,27 @@ async def choose(catalog: Catalog, request: pb.SaveRequest) -> list[Chosen]:
     return list(found.values())
 
 
-async def _meant(catalog: Catalog, text: str) -> list[tuple[Entry, str]]:
+def _is_id(text: str) -> bool:
+    return could_be_id(text) and (text.startswith("sha256:") or len(text) == 64)
+
+
+def _names_all(text: str) -> bool:
+    reference = parse(text)
+    return not (reference.tag or reference.digest)
+
+
+async def _repositories(catalog: Catalog) -> dict[str, list[tuple[Entry, str]]]:
+    """Returns the tags of every repository, and their images: asked once, however many repositories are saved."""
+    found: dict[str, list[tuple[Entry, str]]] = {}
+    for entry in await catalog.all():
+        for name in entry.names.tags:
+            found.setdefault(parse(name).repository, []).append((entry, name))
+    return found
+
+
+async def _meant(catalog: Catalog, text: str, repositories: dict[str, list[tuple[Entry, str]]]) -> list[tuple[Entry, str]]:
     """Docker's rules: an id takes no names along, a repository without a tag all of its tags, a name itself."""
-    if could_be_id(text) and len(text.removeprefix("sha256:")) == 64:
-        return [((await library.find(catalog, text))[0], "")]
-    if text.startswith("sha256:") and could_be_id(text):
+    if _is_id(text):
         return [((await library.find(catalog, text))[0], "")]
     reference = parse(text)
     if reference.digest:
@@ -102,9 +122,7 @@ async def _meant(catalog: Catalog, text: str) -> list[tuple[Entry, str]]:
     if reference.tag:
         name = library.full_name(reference)
         return [(await _named(catalog, name), name)]
-    prefix = f"{reference.repository}:"
-    every = [(entry, name) for entry in await catalog.all() for name in entry.names.tags if name.startswith(prefix)]
-    if every:
+    if every := repositories.get(reference.repository):
         return sorted(every, key=lambda pair: pair[1])
     if could_be_id(text):
         try:

@@ -4,6 +4,8 @@ A pipe's bytes pass neither through gRPC nor through the event loop. That it was
 says how many bytes there were.
 """
 
+import asyncio
+import contextlib
 import fcntl
 import io
 import os
@@ -13,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, Protocol, TypeVar, cast
 
 from skerry.core.errors import InvalidArgument
-from skerry.images.streams import Streams
+from skerry.images.streams import DRAIN_SECONDS, Streams
 
 T = TypeVar("T")
 _PIPE_SIZE = 1 << 20
@@ -47,7 +49,15 @@ class Piped:
         self._told = told
 
     async def read(self, work: Callable[[BinaryIO], T]) -> T:
-        result = await self._streams.run(lambda: work(cast("BinaryIO", self._pipe)), self._pipe.stop)
+        try:
+            result = await self._streams.run(lambda: work(cast("BinaryIO", self._pipe)), self._pipe.stop)
+        except Exception:
+            # A client that writes a last message when its call ends loses the error (grpc.aio): it is waited for.
+            self._pipe.hang_up()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    await self._told()
+            raise
         size = await self._told()
         if size != self._pipe.count:
             raise InvalidArgument("invalid tar archive: unexpected EOF")
@@ -99,10 +109,16 @@ class NamedPipe(io.RawIOBase):
         """Ends the reader. May be called by any thread."""
         os.eventfd_write(self._stop, 1)
 
+    def hang_up(self) -> None:
+        """Tells the writer that nobody reads any more. Not while a thread reads."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def close(self) -> None:
         if not self.closed:
             super().close()
-            os.close(self._fd)
+            self.hang_up()
             os.close(self._stop)
 
 

@@ -6,7 +6,7 @@ import stat
 
 from skerry.containers.copy.view import View
 from skerry.containers.layers import tar
-from skerry.containers.layers.unpack import Unpacker
+from skerry.containers.layers.unpacker import Unpacker
 from skerry.core.errors import InvalidArgument
 
 

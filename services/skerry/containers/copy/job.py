@@ -1,20 +1,17 @@
 """What the service tells the worker, and what it answers: one frame each, then bytes of a tar in one direction."""
 
+import json
 import os
 import struct
-from typing import TypeVar
-
-import msgspec
+from typing import Any, NamedTuple
 
 from skerry.core import errors
-
-T = TypeVar("T", bound=msgspec.Struct)
 
 LENGTH = struct.Struct("<I")
 _LIMIT = 16 << 20
 
 
-class Bind(msgspec.Struct, frozen=True, omit_defaults=True):
+class Bind(NamedTuple):
     """A bind mount or volume that the container sees."""
 
     # Host path.
@@ -27,17 +24,17 @@ class Bind(msgspec.Struct, frozen=True, omit_defaults=True):
     asked: bool = True
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Job(NamedTuple):
     """One copy. operation is stat, get or put."""
 
     operation: str
     # Mounted root file system, as the service sees it.
     rootfs: str
-    binds: tuple[Bind, ...] = ()
-    read_only: bool = False
     # As the client named them, for texts.
     container: str
     path: str
+    binds: tuple[Bind, ...] = ()
+    read_only: bool = False
     # get: patterns below path that make the archive together; empty: path itself.
     members: tuple[str, ...] = ()
     # put: see PutArchiveOpen.
@@ -49,7 +46,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     most_bytes: int = 0
 
 
-class Stat(msgspec.Struct, frozen=True):
+class Stat(NamedTuple):
     """See PathStat."""
 
     name: str
@@ -59,7 +56,7 @@ class Stat(msgspec.Struct, frozen=True):
     link_target: str = ""
 
 
-class Head(msgspec.Struct, frozen=True, omit_defaults=True):
+class Head(NamedTuple):
     """The worker's first words: it found the path (stat and get describe it), or an error."""
 
     stat: Stat | None = None
@@ -89,16 +86,31 @@ def raised(head: Head) -> Exception:
     return errors.Failed(f"{head.error}: {head.text}")
 
 
-def frame(message: msgspec.Struct) -> bytes:
+def frame(message: Job | Head) -> bytes:
     """Returns a message with its length before it."""
-    body = msgspec.json.encode(message)
+    # Names may be no UTF-8: as ASCII, JSON carries what Python makes of them.
+    body = json.dumps(message).encode("ascii")
     return LENGTH.pack(len(body)) + body
 
 
-def read_frame(fd: int, kind: type[T]) -> T:
-    """Reads a message from a pipe; blocks. Raises EOFError, msgspec.ValidationError."""
+def head_of(body: bytes) -> Head:
+    """Reads a head. Raises ValueError."""
+    stat, error, text = _fields(body, 3)
+    return Head(Stat(*stat) if stat is not None else None, error, text)
+
+
+def read_job(fd: int) -> Job:
+    """Reads a job from a pipe; blocks. Raises EOFError, ValueError."""
     (length,) = LENGTH.unpack(_exactly(fd, LENGTH.size))
-    return msgspec.json.decode(_exactly(fd, min(length, _LIMIT)), type=kind)
+    job = Job(*_fields(_exactly(fd, min(length, _LIMIT)), len(Job._fields)))
+    return job._replace(binds=tuple(Bind(*bind) for bind in job.binds), members=tuple(job.members))
+
+
+def _fields(body: bytes, count: int) -> list[Any]:
+    fields = json.loads(body)
+    if not isinstance(fields, list) or len(fields) != count:
+        raise ValueError("not a message of this version")
+    return fields
 
 
 def _exactly(fd: int, length: int) -> bytes:

@@ -1,29 +1,34 @@
 """Makes a tar of a path in a container, by descriptors: what changes meanwhile is read as it is found, and never leads out."""
 
-import fnmatch
 import os
 import stat
+from collections.abc import Sequence
 
 from skerry.containers.copy.view import View
-from skerry.containers.layers import tar, tar_writer
+from skerry.containers.layers import layout
+from skerry.containers.layers.writer import PipeSink, content, head
 from skerry.core.errors import Failed
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a FIFO that took a file's place must not block us.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_BUFFER = 256 << 10
-_SEND = 1 << 20
 # Each level holds one descriptor.
 _MOST_DEPTH = 512
 _CAPABILITY = b"security.capability"
+_KINDS = {
+    stat.S_IFREG: layout.REGULAR,
+    stat.S_IFLNK: layout.SYMLINK,
+    stat.S_IFCHR: layout.CHARACTER,
+    stat.S_IFBLK: layout.BLOCK_DEVICE,
+    stat.S_IFIFO: layout.FIFO,
+}
 
 
 class Packer:
     """Writes members to a pipe."""
 
-    def __init__(self, out: int) -> None:
+    def __init__(self, out: PipeSink) -> None:
         self._out = out
-        self._buffer = bytearray()
         # Names of files with several, by device and inode.
         self._links: dict[tuple[int, int], bytes] = {}
 
@@ -43,34 +48,28 @@ class Packer:
         """Adds an open directory with all below it. An empty `shown` is the root."""
         if depth > _MOST_DEPTH:
             raise Failed(f"directories are nested deeper than {_MOST_DEPTH}")
-        self._write(tar_writer.member(shown.rstrip(b"/") + b"/", os.fstat(fd), kind=tar.DIRECTORY, xattrs=_xattrs(fd)))
-        prefix = shown.rstrip(b"/") + b"/"
+        self._head(shown, layout.DIRECTORY, os.fstat(fd), xattrs=_xattrs(fd))
         for name in sorted(os.listdir(b"/proc/self/fd/%d" % fd)):
             try:
-                self.tree(fd, name, prefix + name, depth + 1)
+                self.tree(fd, name, shown + b"/" + name, depth + 1)
             except FileNotFoundError:
                 continue  # removed meanwhile
 
-    def end(self) -> None:
-        """Ends the archive."""
-        self._write(tar_writer.END)
-        self._flush()
-
     def _leaf(self, parent: int, name: bytes, status: os.stat_result, shown: bytes) -> None:
-        kind = tar_writer.kind_of(status.st_mode)
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:
             return  # a socket
         key = (status.st_dev, status.st_ino)
         if status.st_nlink > 1:
             if (first := self._links.get(key)) is not None:
-                self._write(tar_writer.member(shown, status, kind=tar.HARDLINK, link=first))
+                self._head(shown, layout.HARDLINK, status, link=first)
                 return
             self._links[key] = shown
-        if kind == tar.REGULAR:
+        if kind == layout.REGULAR:
             self._file(parent, name, shown)
         else:
-            link = os.fsencode(os.readlink(name, dir_fd=parent)) if kind == tar.SYMLINK else b""
-            self._write(tar_writer.member(shown, status, kind=kind, link=link))
+            link = os.fsencode(os.readlink(name, dir_fd=parent)) if kind == layout.SYMLINK else b""
+            self._head(shown, kind, status, link=link)
 
     def _file(self, parent: int, name: bytes, shown: bytes) -> None:
         fd = os.open(name, _FILE, dir_fd=parent)
@@ -78,40 +77,26 @@ class Packer:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 return  # swapped meanwhile
-            size = status.st_size
-            self._write(tar_writer.member(shown, status, kind=tar.REGULAR, size=size, xattrs=_xattrs(fd)))
-            self._content(fd, size)
-            self._write(tar_writer.padding(size))
+            self._head(shown, layout.REGULAR, status, size=status.st_size, xattrs=_xattrs(fd))
+            content(self._out, fd, status.st_size, status.st_blocks)
         finally:
             os.close(fd)
 
-    def _content(self, fd: int, size: int) -> None:
-        done = 0
-        if size < _BUFFER:
-            while done < size and (data := os.pread(fd, size - done, done)):
-                self._write(data)
-                done += len(data)
-        else:
-            self._flush()
-            while done < size and (sent := os.sendfile(self._out, fd, done, min(size - done, _SEND))):
-                done += sent
-        # A file that shrank: the header's promise is kept with zeros, as tar(1) does.
-        while done < size:
-            step = min(size - done, _BUFFER)
-            self._write(bytes(step))
-            done += step
-
-    def _write(self, data: bytes) -> None:
-        self._buffer += data
-        if len(self._buffer) >= _BUFFER:
-            self._flush()
-
-    def _flush(self) -> None:
-        view = memoryview(self._buffer)
-        while view:
-            view = view[os.write(self._out, view) :]
-        view.release()
-        self._buffer = bytearray()
+    def _head(
+        self,
+        shown: bytes,
+        kind: bytes,
+        status: os.stat_result,
+        *,
+        size: int = 0,
+        link: bytes = b"",
+        xattrs: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if kind in (layout.CHARACTER, layout.BLOCK_DEVICE) else (0, 0)
+        # Whole seconds and the type's bits in the mode, as Docker's.
+        seconds = status.st_mtime_ns // 1_000_000_000
+        owner = (status.st_uid, status.st_gid)
+        self._out.write(head(shown, kind, status.st_mode, owner, seconds, size=size, link=link, device=device, xattrs=xattrs))
 
 
 def matches(view: View, base: str, pattern: str) -> list[str]:
@@ -125,6 +110,8 @@ def matches(view: View, base: str, pattern: str) -> list[str]:
 
 
 def _names(view: View, directory: str, pattern: str) -> list[str]:
+    import fnmatch
+
     try:
         fd = view.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,11 +1,7 @@
 """A tar that comes through a pipe, plain or compressed: read forward only, file data moved without passing through this process."""
 
-import bz2
-import gzip
 import io
-import lzma
 import os
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -125,14 +121,21 @@ def open_stream(pipe: int, most_bytes: int) -> Stream:
 def _decompressor(first: bytes, pipe: int) -> tuple[Any, tuple[type[Exception], ...]]:
     """Returns a reader of the plain bytes, None when they are plain already, and what it raises for bad data."""
     source = io.BufferedReader(_Joined(first, pipe), _READ)
+    # Each only when wanted: they take longer to load than a small copy takes.
     if first.startswith(b"\x1f\x8b\x08"):
+        import gzip
+        import zlib
+
         return gzip.GzipFile(fileobj=source), (OSError, EOFError, zlib.error)
     if first.startswith(b"BZh"):
+        import bz2
+
         return bz2.BZ2File(source), (OSError, EOFError, ValueError)
     if first.startswith(b"\xfd7zXZ\0"):
+        import lzma
+
         return lzma.LZMAFile(source), (EOFError, lzma.LZMAError)
     if first.startswith(b"\x28\xb5\x2f\xfd"):
-        # Only then: it takes longer to load than a small copy takes.
         import zstandard
 
         unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)

@@ -1,24 +1,24 @@
-"""`python -m skerry.containers.copy.worker`: one copy. Job and tar come by stdin; head and tar go by stdout; a late error by stderr.
+"""`main` in a process of its own: one copy. Job and tar come by stdin; head and tar go by stdout; a late error by stderr.
 
-A process of its own, because it wants a mount namespace, must be stoppable at any moment, and shall not hold up the service.
+A process, because it wants a mount namespace, must be stoppable at any moment, and shall not hold up the service.
+Imports little, as it must start quickly.
 """
 
 import os
 import posixpath
 import resource
-import signal
 import stat
 import sys
 from collections.abc import Callable
 
-from skerry.containers import users
 from skerry.containers.copy.extract import Extractor
-from skerry.containers.copy.job import Gone, Head, Job, Stat, failure, frame, read_frame
+from skerry.containers.copy.job import Gone, Head, Job, Stat, failure, frame, read_job
 from skerry.containers.copy.pack import Packer, matches
 from skerry.containers.copy.stream import open_stream
 from skerry.containers.copy.view import View, absolute, enter, missing
 from skerry.containers.inside import make_below
 from skerry.containers.layers import tar
+from skerry.containers.layers.writer import PipeSink
 from skerry.core.errors import Failed, InvalidArgument, NotFound, SkerryError
 
 _PATH = os.O_PATH | os.O_CLOEXEC
@@ -77,13 +77,14 @@ def _get(view: View, job: Job) -> None:
         except OSError as error:
             raise missing(error, job) from None
     _say(Head(stat=about))
-    packer = Packer(1)
+    out = PipeSink(1)
+    packer = Packer(out)
     shown = b"" if about.name == "/" else os.fsencode(about.name)
     if directory >= 0:
         packer.directory(directory, shown)
     else:
         packer.tree(found.parent, os.fsencode(found.name), shown)
-    packer.end()
+    out.close()
 
 
 def _get_members(view: View, job: Job) -> None:
@@ -95,7 +96,8 @@ def _get_members(view: View, job: Job) -> None:
             raise NotFound(f"Could not find the file {posixpath.join(job.path, pattern)} in container {job.container}")
         chosen += [path for path in paths if path not in chosen]
     _say(Head(stat=_Found(view, job).stat(view)))
-    packer = Packer(1)
+    out = PipeSink(1)
+    packer = Packer(out)
     for path in chosen:
         above, name = posixpath.split(base + path)
         parent = view.open(above or "/", os.O_RDONLY | os.O_DIRECTORY)
@@ -103,7 +105,7 @@ def _get_members(view: View, job: Job) -> None:
             packer.tree(parent, os.fsencode(name) or b".", os.fsencode(path.lstrip("/")))
         finally:
             os.close(parent)
-    packer.end()
+    out.close()
 
 
 def _put(view: View, job: Job) -> None:
@@ -121,6 +123,9 @@ def _put(view: View, job: Job) -> None:
         raise Failed(refusal)
     owner = None
     if job.owner:
+        # Only then: it takes longer to load than a small copy takes.
+        from skerry.containers import users
+
         user = users.resolve(job.rootfs, job.owner)
         owner = (user.uid, user.gid)
     _say(Head())
@@ -151,16 +156,16 @@ _OPERATIONS: dict[str, Callable[[View, Job], None]] = {"stat": _stat, "get": _ge
 
 def main() -> None:
     """Runs one copy; exit status 1 and an error as JSON on stderr when it failed."""
-    # Who reads has gone: nobody is left to be told.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
     # A compressed archive chooses how much memory unpacking it takes.
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     os.umask(0)
     try:
-        job = read_frame(0, Job)
+        job = read_job(0)
         _OPERATIONS[job.operation](enter(job), job)
+    except BrokenPipeError:
+        raise SystemExit(1) from None  # who reads has gone: nobody is left to be told
     except (SkerryError, Gone, OSError) as error:
         problem = failure(error)
     except MemoryError:
@@ -171,7 +176,3 @@ def main() -> None:
         return
     sys.stderr.buffer.write(frame(problem))
     raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,10 +2,12 @@
 
 import asyncio
 import base64
+import contextlib
 import os
 import re
 import shutil
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +56,14 @@ class LayerInfo(msgspec.Struct, frozen=True):
     bytes: int
 
 
+class Copy(msgspec.Struct, frozen=True):
+    """A prepared layer: bytes of its tar, and when it was last asked for (Unix seconds)."""
+
+    diff_id: str
+    size: int
+    asked: float
+
+
 class Layers:
     """See `open_layers`. All methods may be called at once and are idempotent."""
 
@@ -68,6 +78,10 @@ class Layers:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._slots = asyncio.Semaphore(_PARALLEL)
         self._infos: dict[str, LayerInfo] = {}
+        # Unix seconds at which each was last asked for; over a restart the time of layer.json.
+        self._asked: dict[str, float] = {}
+        # Image stores that layers came from.
+        self.stores: set[str] = set()
         # Only touched on the mounting thread.
         self._users: dict[str, set[str]] = {}
         self._idle: OrderedDict[str, None] = OrderedDict()
@@ -80,6 +94,7 @@ class Layers:
 
         Raises Unavailable (the store is away), NotFound, InvalidArgument (a layer is no valid tar), Failed.
         """
+        self.stores.add(image_store)
         try:
             async with asyncio.TaskGroup() as group:
                 for layer in layers:
@@ -148,6 +163,7 @@ class Layers:
         """
         name = _hex(layer.diff_id)
         async with self._lock(name):
+            self._note(name)
             if name not in self._infos:
                 if self.form == DIRECTORIES:
                     os.unlink(f"{fresh}/tar")
@@ -177,15 +193,20 @@ class Layers:
         """Takes over the mounts of an earlier process of this service: roots of other containers and unused layers are unmounted."""
         await self._mounting(lambda: self._reconcile({os.path.abspath(each) for each in live_directories}))
 
-    async def prune(self, keep: set[str]) -> int:
-        """Deletes prepared layers whose diff ids are not in keep and that no root uses; returns the bytes of their tars."""
-        freed = 0
-        for name in [name for name, info in self._infos.items() if info.diff_id not in keep]:
-            async with self._lock(name):
-                info = self._infos.get(name)
-                if info is not None and await self._mounting(lambda name=name: self._forget(name)):  # type: ignore[misc]
-                    freed += info.size
-        return freed
+    def copies(self) -> list[Copy]:
+        """Returns what is here, that which was not asked for the longest first."""
+        return sorted(
+            (Copy(info.diff_id, info.size, self._asked.get(name, 0.0)) for name, info in self._infos.items()), key=lambda copy: copy.asked
+        )
+
+    async def drop(self, diff_id: str, *, before: float) -> int:
+        """Deletes a prepared layer that no root uses and nobody asked for since then; returns the bytes of its tar, 0 when it stays."""
+        name = _hex(diff_id)
+        async with self._lock(name):
+            info = self._infos.get(name)
+            if info is None or self._asked.get(name, 0.0) > before or not await self._mounting(lambda: self._forget(name)):
+                return 0
+            return info.size
 
     # -- preparing
 
@@ -199,10 +220,16 @@ class Layers:
         name = _hex(layer.diff_id)
         async with self._lock(name):
             info = self._infos.get(name)
+            self._note(name)
             if info is not None and (info.form == DIRECTORIES or self.form == EROFS):
                 return
             async with self._slots:
                 await self._prepare(name, layer, image_store)
+
+    def _note(self, name: str) -> None:
+        self._asked[name] = time.time()
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(f"{self._root}/{name}/layer.json")
 
     async def _prepare(self, name: str, layer: images_pb2.Layer, image_store: str) -> None:
         fresh = f"{self._root}/.new-{name}-{new_id()[:8]}"
@@ -385,6 +412,7 @@ class Layers:
         self._idle.pop(name, None)
         self._unmount_layer(name)
         del self._infos[name]
+        self._asked.pop(name, None)
         # layer.json first: what remains of a crash here is no layer.
         if os.path.exists(f"{self._root}/{name}/layer.json"):
             os.unlink(f"{self._root}/{name}/layer.json")
@@ -428,10 +456,12 @@ class Layers:
             try:
                 with open(f"{self._root}/{name}/layer.json", "rb") as file:
                     info = msgspec.json.decode(file.read(), type=LayerInfo)
+                    asked = os.fstat(file.fileno()).st_mtime
             except (OSError, msgspec.MsgspecError):
                 continue  # not a layer, or not a whole one: prepared anew when it is asked for
             if info.diff_id == f"sha256:{name}":
                 self._infos[name] = info
+                self._asked[name] = asked
 
 
 @asynccontextmanager

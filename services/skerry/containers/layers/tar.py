@@ -7,9 +7,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from typing import Protocol
-
-import msgspec
+from typing import NamedTuple, Protocol
 
 from skerry.containers.layers import layout
 from skerry.core.errors import InvalidArgument
@@ -27,7 +25,7 @@ _READ_AHEAD = 64 << 10
 _COPY = 1 << 20
 
 
-class Limits(msgspec.Struct, frozen=True):
+class Limits(NamedTuple):
     """What one layer may have; the operator may set others."""
 
     entries: int = 1_000_000

@@ -44,6 +44,7 @@ class Upload:
         if self.target == self._own:
             diff_id = await self._send()
         await self._write(images_pb2.StoreLayerRequest(done=images_pb2.LayerDone(diff_id=diff_id)))
+        await self._call.done_writing()
         answer = await _answer(self._call, self._address, _SILENCE + size / _BYTES_PER_SECOND)
         if answer.WhichOneof("step") != "layer" or (diff_id and answer.layer.diff_id != diff_id):
             raise Failed(f"the image store at {self._address} took another layer than it was given")

@@ -16,7 +16,7 @@ from skerry.gateway.build.context import Context
 from skerry.gateway.build.copying import Copying, Origin
 from skerry.gateway.build.dockerfile import parse, parse_trigger
 from skerry.gateway.build.expansion import expand
-from skerry.gateway.build.instructions import Copy, From, Plan, Stage, Step, expanded, labelled, targeted, trigger, understand
+from skerry.gateway.build.instructions import Copy, From, Plan, Stage, Step, labelled, targeted, trigger, understand
 from skerry.gateway.build.library import Library, no_image
 from skerry.gateway.build.options import Options
 from skerry.gateway.build.output import Output
@@ -102,10 +102,9 @@ class Builder:
         for arg in plan.meta:
             await self._announce(arg.code)
             variables = self._args.allowed()
-            step = expanded(arg, lambda word, v=variables: expand(word, v, plan.escape))  # type: ignore[misc]
-            assert not isinstance(step, Copy)
-            for name, value in getattr(step, "args"):  # noqa: B009
-                self._args.declare_meta(name, value)
+            for name, value in arg.args:
+                name = expand(name, variables, plan.escape)
+                self._args.declare_meta(name, None if value is None else expand(value, variables, plan.escape))
         image = None
         for stage in plan.stages:
             image = await self._stage(stage, plan.escape)
@@ -175,7 +174,8 @@ class Builder:
                 await self._copying.copy(state, step, await self._origin(step))
             else:
                 await self._steps.dispatch(state, step)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ConnectionError):
+            # The client left.
             self._containers.abandon()
             raise
         except Exception:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -33,6 +34,8 @@ _NO_OWNER = re.compile(r"unable to find (user|group) (.*): no matching entries i
 _DIRECTORY, _SYMLINK = 1 << 31, 1 << 27
 _AGAIN_SECONDS = 0.2
 _PATIENCE = 60
+_STORE_PATIENCE = 15
+_SEEN_SECONDS, _UNSEEN_SECONDS = 30, 1
 
 
 class Containers:
@@ -48,7 +51,9 @@ class Containers:
         self._made: dict[str, bool] = {}
         # For the client's eyes only: steps that need no container are told as if they had one.
         self._told: list[str] = []
-        self._removals: list[asyncio.Task[None]] = []
+        # Removals under way, of those that the client saw and of the others.
+        self._seen: list[asyncio.Task[None]] = []
+        self._unseen: list[asyncio.Task[None]] = []
 
     async def create(self, image: images_pb2.Image | None, config: Config, *, told: bool = True, bare: bool = False) -> str:
         """Makes a container; None: of nothing (FROM scratch). told: the client sees it come and go.
@@ -162,8 +167,16 @@ class Containers:
     async def layer(self, container_id: str, holder: str) -> images_pb2.Layer | None:
         """Returns the layer of what was changed in it, now in the image store; None: nothing was."""
         request = pb.CommitLayerRequest(container=container_id, image_store=self._peers.image_store, holder=holder)
-        answer = await call_again(lambda: self._peers.containers.CommitLayer(request), what=_WHAT)
-        return answer.layer if answer.HasField("layer") else None
+        deadline = time.monotonic() + _STORE_PATIENCE
+        while True:
+            try:
+                answer = await call_again(lambda: self._peers.containers.CommitLayer(request), what=_WHAT)
+                return answer.layer if answer.HasField("layer") else None
+            except Unavailable:
+                # The store went away from under the node: what a command of an hour has written is worth some waiting.
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def read(self, container_id: str, members: list[str]) -> AsyncIterator[bytes]:
         """Yields the tar of the paths and patterns below the root."""
@@ -210,7 +223,8 @@ class Containers:
 
     def _remove(self, container_id: str, ran: bool) -> None:
         work = remove_quietly(self._peers, container_id) if ran else self._remove_unused(container_id)
-        self._removals.append(self._peers.tasks.spawn(work, name=f"remove {short(container_id)}"))
+        removals = self._seen if container_id in self._told else self._unseen
+        removals.append(self._peers.tasks.spawn(work, name=f"remove {short(container_id)}"))
 
     async def _remove_unused(self, container_id: str) -> None:
         request = pb.RemoveRequest(id=container_id, force=True, volumes=True)
@@ -220,9 +234,10 @@ class Containers:
             pass
 
     async def finish(self) -> None:
-        """Waits until all that was to be removed is gone."""
-        if self._removals:
-            await asyncio.wait(self._removals, timeout=30)
+        """Waits until what was to be removed is gone; for containers of which the client does not know, a moment only."""
+        for removals, seconds in ((self._seen, _SEEN_SECONDS), (self._unseen, _UNSEEN_SECONDS)):
+            if removals:
+                await asyncio.wait(removals, timeout=seconds)
 
 
 class _Reader:

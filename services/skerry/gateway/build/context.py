@@ -41,7 +41,7 @@ async def receive(stack: AsyncExitStack, options: Options, body: AsyncIterator[b
     if plain is not spooled:
         stack.callback(plain.file.close)
     tree = await asyncio.to_thread(Tree.read, plain.file, plain.size, builds.limits)
-    return Context(tree, await asyncio.to_thread(_dockerfile, tree, options.dockerfile))
+    return Context(tree, await asyncio.to_thread(dockerfile_of, tree, options.dockerfile))
 
 
 async def _fetched(stack: AsyncExitStack, text: str, builds: Builds, output: Output) -> Spooled | bytes:
@@ -68,7 +68,7 @@ def _whole(spooled: Spooled) -> bytes:
     return spooled.file.read(spooled.size)
 
 
-def _dockerfile(tree: Tree, path: str) -> bytes:
+def dockerfile_of(tree: Tree, path: str) -> bytes:
     """Returns the Dockerfile. It and .dockerignore are taken out of the tree when .dockerignore says so: the client sends them anyway."""
     name = path.removeprefix("/")
     if (posixpath.normpath(name) + "/").startswith("../"):

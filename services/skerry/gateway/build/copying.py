@@ -2,15 +2,17 @@
 
 import asyncio
 import posixpath
+import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from skerry.api.images.v1 import images_pb2
-from skerry.core.errors import Failed, InvalidArgument, SkerryError
+from skerry.core.errors import Failed, InvalidArgument, NotFound, SkerryError
 from skerry.gateway.build import config as configs
 from skerry.gateway.build.config import Config
 from skerry.gateway.build.containers import Containers
 from skerry.gateway.build.instructions import Copy
+from skerry.gateway.build.patterns import has_wildcards
 from skerry.gateway.build.registry import Builds
 from skerry.gateway.build.remote import download, is_url
 from skerry.gateway.build.sources import Archive, Source, digest, file_name, resolve
@@ -18,6 +20,7 @@ from skerry.gateway.build.spool import Spooled, received
 from skerry.gateway.build.steps import State, Steps, needs_buildkit
 from skerry.gateway.build.tree import Missing, Tree
 
+_MISSING = re.compile(r"Could not find the file (.*) in container ", re.DOTALL)
 # Of the container that COPY --from reads; it never runs.
 _READER: Config = {"Cmd": ["#(nop) COPY --from"]}
 
@@ -102,16 +105,31 @@ class Copying:
         return found
 
     async def _tree(self, stack: AsyncExitStack, container_id: str, members: list[str]) -> Tree:
-        pieces = self._containers.read(container_id, members)
-        spooled: Spooled = await stack.enter_async_context(received(pieces, self._builds.place))
+        """Fetches paths and patterns of a container. Raises Failed in Docker's words for one that is not there."""
+        spooled = await self._archive_of(stack, container_id, members)
         return await asyncio.to_thread(Tree.read, spooled.file, spooled.size, self._builds.limits, type_bits=True)
+
+    async def _archive_of(self, stack: AsyncExitStack, container_id: str, members: list[str]) -> Spooled:
+        while True:
+            try:
+                return await stack.enter_async_context(received(self._containers.read(container_id, members), self._builds.place))
+            except NotFound as error:
+                match = _MISSING.match(str(error))
+                missing = match[1].lstrip("/") if match else ""
+                left = [one for one in members if one.lstrip("/") != missing]
+                if not has_wildcards(missing) or len(left) == len(members):
+                    raise Failed(f"stat {missing}: file does not exist" if match else str(error)) from None
+                # A pattern may match nothing, as long as another word does.
+                if not left:
+                    raise Failed("no source files were specified") from None
+                members = left
 
     async def _write(self, state: State, step: Copy, sources: list[Source], config: Config, *, keep_owner: bool) -> None:
         container_id = await self._containers.create(state.image, config, told=False, bare=True)
-        target = step.target
-        if not target.startswith("/"):
-            slash = "/" if target.endswith("/") else ""
-            target = posixpath.normpath(f"/{state.config['WorkingDir']}/{target}").rstrip("/") + slash or "/"
+        slash = "/" if step.target.endswith("/") else ""
+        # Two slashes at the begin mean something to POSIX, not here.
+        joined = posixpath.normpath(posixpath.join("/", state.config["WorkingDir"] or "/", step.target)).strip("/")
+        target = f"/{joined}{slash}" if joined else "/"
         archives: list[Archive] = []
         for source in sources:
             archive = await self._archive(container_id, source, target, owned=bool(step.chown))

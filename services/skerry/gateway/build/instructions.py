@@ -15,6 +15,7 @@ from skerry.gateway.build.notation import parse_duration, quoted
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*\Z")
 _ONBUILD = re.compile(r"\s*ONBUILD\s*", re.IGNORECASE)
+_HEREDOC = re.compile(r"(?:^|\s)[0-9]*<<-?\s*(['\"]?)[A-Za-z_][A-Za-z0-9_]*\1(?:\s|$)")
 _DURATIONS = {"interval": "Interval", "timeout": "Timeout", "start-period": "StartPeriod"}
 _LEAST = 10**6
 
@@ -176,11 +177,15 @@ def understand(file: Dockerfile) -> Plan:
     """Types every instruction. Raises InvalidArgument in Docker's words, with the line."""
     meta: list[Arg] = []
     stages: list[tuple[From, list[Step]]] = []
+    heredoc = 0
     for line in file.lines:
         try:
             step = _typed(line)
         except _Wrong as error:
-            raise InvalidArgument(f"dockerfile parse error line {line.number}: {error}") from None
+            hint = f": the heredoc in line {heredoc} requires BuildKit" if heredoc else ""
+            raise InvalidArgument(f"dockerfile parse error line {line.number}: {error}{hint}") from None
+        if isinstance(step, Run | Copy) and _HEREDOC.search(line.original):
+            heredoc = line.number
         if isinstance(step, From):
             stages.append((step, []))
         elif stages:

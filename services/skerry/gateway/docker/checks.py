@@ -13,7 +13,6 @@ _SIGNALS = frozenset(number.name for number in signal.Signals) | {"SIGRTMIN", "S
 _REALTIME = re.compile(r"SIGRT(MIN\+|MAX-)[0-9]{1,2}\Z")
 # HostConfig fields that would be ignored: refused unless they say what is the case anyway.
 _NOT_YET: dict[str, tuple[str, frozenset[str]]] = {
-    "VolumesFrom": ("volumes of other containers (--volumes-from)", frozenset()),
     "Links": ("links (--link)", frozenset()),
     "DeviceRequests": ("device requests (--gpus)", frozenset()),
     "VolumeDriver": ("volume drivers (--volume-driver)", frozenset({"local"})),

@@ -147,6 +147,7 @@ def _spec(config: dict[str, Any], host: dict[str, Any]) -> pb.ContainerSpec:
         stop_signal=config.get("StopSignal", ""),
         exposed_ports=sorted(set(expand(config.get("ExposedPorts", {}))) | set(expand(host.get("PortBindings", {})))),
         volumes=sorted(config.get("Volumes", {})),
+        volumes_from=host.get("VolumesFrom", []),
         healthcheck_json=msgspec.json.encode(health).decode() if health else "",
         mounts=mounts(host),
         readonly_rootfs=host.get("ReadonlyRootfs", False),

@@ -65,7 +65,8 @@ def summary(image: pb.Image, version: Version, *, containers: int = -1, shared_s
         "Id": image.id,
         "Labels": dict(image.config.labels) or None,
         "ParentId": image.parent,
-        "RepoDigests": digests,
+        # Old versions say null where there are none.
+        "RepoDigests": digests or (None if version < NO_NONE_NAMES else []),
         "RepoTags": tags,
         "SharedSize": shared_size,
         "Size": image.size,
@@ -157,7 +158,7 @@ def progress(step: pb.Progress) -> dict[str, Any]:
         if step.total:
             detail["total"] = step.total
         document |= {"progressDetail": detail, "progress": _bar(step.current, step.total)}
-    elif step.id:
+    elif step.id and not step.status.startswith("Pulling from "):
         document["progressDetail"] = {}
     if step.id:
         document["id"] = step.id

@@ -122,12 +122,11 @@ def _bind_options(mount: pb.Mount, options: dict[str, Any], wrong: str) -> None:
 
 def _volume_options(mount: pb.Mount, options: dict[str, Any], wrong: str) -> None:
     driver = options.get("DriverConfig", {})
-    if driver.get("Name", "") not in {"", "local"} or driver.get("Options"):
-        raise NotSupported(f"{wrong}: volume driver options are not supported yet")
+    mount.volume_driver = driver.get("Name", "")
+    mount.volume_options.update(driver.get("Options", {}))
+    mount.volume_labels.update(options.get("Labels", {}))
     if options.get("Subpath"):
         raise NotSupported(f"{wrong}: volume subpaths are not supported yet")
-    if options.get("Labels"):
-        raise NotSupported(f"{wrong}: volume labels are not supported yet")
     mount.no_copy = options.get("NoCopy", False)
 
 

@@ -167,6 +167,8 @@ ENDPOINT: Shape = {
 
 CREATE: Shape = {**CONFIG, "HostConfig": HOST_CONFIG, "NetworkingConfig": {"EndpointsConfig": Map(ENDPOINT)}}
 
+VOLUME_CREATE: Shape = {"Name": STRING, "Driver": STRING, "DriverOpts": Map(STRING), "Labels": Map(STRING), "ClusterVolumeSpec": OBJECT}
+
 EXEC: Shape = {
     "User": STRING,
     "Privileged": BOOL,

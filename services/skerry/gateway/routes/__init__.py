@@ -19,6 +19,7 @@ from skerry.gateway.routes import (
     system,
     transfer,
     usage,
+    volumes,
     wait,
 )
 
@@ -41,4 +42,5 @@ ALL: list[Route] = [
     *intake.ROUTES,
     *save.ROUTES,
     *networks.ROUTES,
+    *volumes.ROUTES,
 ]

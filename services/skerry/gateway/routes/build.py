@@ -36,7 +36,10 @@ async def build(call: Call) -> web.StreamResponse:
                 async with AsyncExitStack() as stack:
                     context = await receive(stack, options, _body(call), peers.builds, output)
                     image_id = await Builder(options, context, library, containers, output, peers.builds, holder).build()
-                    await containers.finish()
+                await containers.finish()
+            except Exception:
+                await containers.finish()
+                raise
             finally:
                 release = images_pb2.ReleaseLeaseRequest(holder=holder)
                 later(peers, f"leases of {name}", lambda: peers.images.ReleaseLease(release))

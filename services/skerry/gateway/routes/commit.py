@@ -1,9 +1,8 @@
 """What a container changed: changes, commit, export."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.images.v1 import images_pb2
@@ -17,10 +16,11 @@ from skerry.gateway.docker.commit import check_changes, parse_config
 from skerry.gateway.docker.images import join_reference
 from skerry.gateway.docker.inspect import config as own_config
 from skerry.gateway.errors import BadInput
-from skerry.gateway.fifo import pieces
+from skerry.gateway.fifo import send
 from skerry.gateway.routes.containers import owned, sandbox_of
 
 _KINDS = {pb.Change.KIND_MODIFIED: 0, pb.Change.KIND_ADDED: 1, pb.Change.KIND_DELETED: 2}
+_ARCHIVE = "application/octet-stream"
 
 
 async def changes(call: Call) -> web.StreamResponse:
@@ -78,33 +78,29 @@ async def _name(call: Call, repository: str, tag: str) -> str:
 
 
 async def export(call: Call) -> web.StreamResponse:
-    """GET /containers/{id}/export."""
+    """GET /containers/{id}/export: through a FIFO where node and gateway share a machine's files, else in the node's pieces."""
     container_id = await call.container_id()
-    response: web.StreamResponse | None = None
-    async for piece in _exported(call, container_id):
-        # An error before the first piece has a status of its own.
-        response = response or await streaming(call, "application/octet-stream")
-        await response.write(piece)
-    response = response or await streaming(call, "application/octet-stream")
-    await response.write_eof()
-    return response
-
-
-async def _exported(call: Call, container_id: str) -> AsyncIterator[bytes]:
-    """Yields the tar: through a FIFO where node and gateway share a machine's files, else as the node's pieces."""
-    boot_id = await asyncio.to_thread(_boot_id)
+    transport = call.request.transport
+    by_path = transport is not None and call.request.version >= HttpVersion11
+    boot_id = await asyncio.to_thread(_boot_id) if by_path else ""
     stream = call.peers.containers.Export(pb.ExportRequest(container=container_id, boot_id=boot_id))
+    response: web.StreamResponse | None = None
     try:
         item = await stream.read()
         if isinstance(item, pb.ExportResponse) and item.WhichOneof("content") == "path":
-            async for piece in pieces(item.path):
-                yield piece
+            assert transport is not None
+            response = await send(item.path, lambda: streaming(call, _ARCHIVE), transport)
             item = await stream.read()  # raises when the tar is not whole
         while isinstance(item, pb.ExportResponse):
-            yield item.chunk
+            # An error before the first piece has a status of its own.
+            response = response or await streaming(call, _ARCHIVE)
+            await response.write(item.chunk)
             item = await stream.read()
     finally:
         stream.cancel()
+    response = response or await streaming(call, _ARCHIVE)
+    await response.write_eof()
+    return response
 
 
 def _boot_id() -> str:

@@ -18,7 +18,7 @@ from skerry.gateway.docker.images import join_reference, summary
 from skerry.gateway.docker.names import familiar
 from skerry.gateway.docker.times import timestamp
 from skerry.gateway.routes.listing import containers
-from skerry.gateway.versions import SHORT_IMAGE_TEXT
+from skerry.gateway.versions import PLATFORM_OF_INSPECT, SHORT_IMAGE_TEXT
 
 _FILTERS = frozenset({"before", "dangling", "label", "reference", "since", "until"})
 _PRUNE_FILTERS = frozenset({"dangling", "label", "label!", "until"})
@@ -68,7 +68,11 @@ async def get(call: Call, name: str) -> pb.Image:
 
 async def inspect(call: Call) -> web.StreamResponse:
     """GET /images/{name}/json."""
-    return json(inspect_document(await get(call, call.params["name"]), call.version))
+    name = call.params["name"]
+    image = await get(call, name)
+    if call.version >= PLATFORM_OF_INSPECT and (wanted := platforms.parameter(call)):
+        platforms.check(wanted, name, image)
+    return json(inspect_document(image, call.version))
 
 
 async def history(call: Call) -> web.StreamResponse:
@@ -117,6 +121,8 @@ async def prune(call: Call) -> web.StreamResponse:
     """POST /images/prune."""
     wanted = filters.parse(call.text("filters"), _PRUNE_FILTERS)
     dangling = wanted.boolean("dangling")
+    if len(wanted.get("until")) > 1:
+        raise InvalidArgument("more than one until filter specified")
     request = pb.PruneRequest(
         dangling=dangling is not False,
         until_ns=timestamp(wanted.one("until"), time.time_ns()),

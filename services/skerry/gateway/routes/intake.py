@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import grpc.aio
@@ -47,8 +47,14 @@ class _Intake:
                 self._pipe = os.open(answer.opened.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError:
                 continue  # the same kernel and yet not the same files: a container of its own
+            stack.callback(self._close)
             break
         return self._stream
+
+    def _close(self) -> None:
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
 
     async def feed(self) -> None:
         """Sends the body. An answer that comes before the end of the body is the reader's business."""
@@ -57,13 +63,15 @@ class _Intake:
                 async for piece in self._pieces():
                     await self._stream.write(self._request(chunk=piece))
             else:
-                try:
-                    size = await pour(self._call.request.content.iter_any(), self._pipe)
-                finally:
-                    os.close(self._pipe)
+                size = await pour(self._call.request.content.iter_any(), self._pipe)
+                self._close()  # the reader sees the end
                 await self._stream.write(self._request(done=pb.UploadDone(size=size)))
             await self._stream.done_writing()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, BrokenPipeError):
+        except BrokenPipeError:
+            # The store has refused it, and waits for our last word before it says why.
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await self._stream.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass
 
     async def _pieces(self) -> AsyncIterator[bytes]:

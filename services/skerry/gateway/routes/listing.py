@@ -71,10 +71,10 @@ async def sandboxes(peers: Peers) -> dict[str, networks_pb2.Sandbox]:
 
 
 async def images(peers: Peers) -> list[images_pb2.Image] | None:
-    """Returns all images; None while the image store is away."""
+    """Returns all images without their layers and configurations; None while the image store is away."""
 
     async def read() -> list[images_pb2.Image]:
-        return [item.image async for item in peers.images.List(images_pb2.ListRequest())]
+        return [image async for item in peers.images.List(images_pb2.ListRequest(brief=True)) for image in (item.images or [item.image])]
 
     try:
         return await call_again(read, patience=0.5, what="the image store")

@@ -1,4 +1,4 @@
-"""ping, version, info, and the nouns that this engine has none of: volumes, plugins, swarm."""
+"""ping, version, info, and the nouns that this engine has none of: plugins, swarm."""
 
 import asyncio
 
@@ -44,16 +44,6 @@ async def _images(call: Call) -> images_pb2.InfoResponse | None:
         return None
 
 
-async def volumes(call: Call) -> web.StreamResponse:
-    """GET /volumes: volumes exist below containers only, for now."""
-    return json({"Volumes": [], "Warnings": None})
-
-
-async def volume(call: Call) -> web.StreamResponse:
-    """GET /volumes/{name}."""
-    raise NotFound(f"get {call.params['name']}: no such volume")
-
-
 async def plugins(call: Call) -> web.StreamResponse:
     """GET /plugins."""
     return json([])
@@ -83,12 +73,6 @@ ROUTES: list[Route] = [
     ("HEAD", "/_ping", ping),
     ("GET", "/version", version),
     ("GET", "/info", info),
-    ("GET", "/volumes", volumes),
-    ("GET", "/volumes/{name}", volume),
-    ("DELETE", "/volumes/{name}", volume),
-    ("POST", "/volumes/create", _not_yet("creating volumes")),
-    ("POST", "/volumes/prune", _not_yet("pruning volumes")),
-    ("PUT", "/volumes/{name}", _not_yet("updating cluster volumes")),
     ("GET", "/plugins/privileges", _not_yet("managed plugins")),
     *(("POST", f"/plugins/{what}", _not_yet("managed plugins")) for what in ("pull", "create")),
     *(("POST", f"/plugins/{{name...}}/{what}", _not_yet("managed plugins")) for what in ("enable", "disable", "upgrade", "push", "set")),

@@ -13,7 +13,9 @@ from skerry.core.rpc.channel import call_again
 from skerry.gateway.call import Call, Route, json
 from skerry.gateway.docker.images import summary as image_summary
 from skerry.gateway.docker.ps import summary as container_summary
+from skerry.gateway.docker.volumes import volume
 from skerry.gateway.routes.listing import Names, containers, images, sandboxes
+from skerry.gateway.routes.volumes import every_volume
 from skerry.gateway.versions import DISK_USAGE_BY_TYPE
 
 _TYPES = ("container", "image", "volume", "build-cache")
@@ -30,7 +32,7 @@ async def disk_usage(call: Call) -> web.StreamResponse:
         "LayersSize": store.layers_size if store is not None else 0,
         "Images": _images(call, store, every) if store is not None else None,
         "Containers": await _containers(call, every) if "container" in wanted else None,
-        "Volumes": [] if "volume" in wanted else None,
+        "Volumes": await _volumes(call) if "volume" in wanted else None,
         # What the classic builder leaves are images, as in Docker.
         "BuildCache": [] if "build-cache" in wanted and call.version >= DISK_USAGE_BY_TYPE else None,
     }
@@ -60,6 +62,10 @@ async def _containers(call: Call, every: list[containers_pb2.Container]) -> list
     boxes, known = await asyncio.gather(sandboxes(call.peers), images(call.peers))
     names = Names(known)
     return [container_summary(container, boxes.get(container.id), names, call.version) for container in every]
+
+
+async def _volumes(call: Call) -> list[dict[str, Any]]:
+    return [volume(one, usage=True) for one in await every_volume(call.peers, size=True)]
 
 
 ROUTES: list[Route] = [

@@ -48,13 +48,15 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Form(msgspec.Struct, frozen=True):
-    """A gzip form of a layer that some registry has, or that was made to be pushed."""
+    """A compressed form of a layer. Proven: a blob of this digest was decompressed here and was the layer. No registry's word counts."""
 
     diff_id: str
     digest: str
     size: int
     # The blob store keeps it as long as an image has the layer.
     kept: bool = False
+    # As layers.compression tells it.
+    compression: str = "gzip"
 
 
 class PushRecords(Protocol):

@@ -13,7 +13,7 @@ _NEWEST = [("time_ns", -1), ("_id", 1)]
 
 
 class MongoPushes:
-    """forms: a gzip form of a layer. places: a repository of a registry that had a blob."""
+    """forms: a compressed form of a layer. places: a repository of a registry that had a blob."""
 
     def __init__(self, database: Db) -> None:
         self._forms = database.forms
@@ -30,7 +30,15 @@ class MongoPushes:
     async def remember(self, forms: list[Form]) -> None:
         now = time.time_ns()
         for form in forms:
-            update: Document = {"$set": {"diff_id": form.diff_id, "digest": form.digest, "size": form.size, "time_ns": now}}
+            update: Document = {
+                "$set": {
+                    "diff_id": form.diff_id,
+                    "digest": form.digest,
+                    "size": form.size,
+                    "compression": form.compression,
+                    "time_ns": now,
+                }
+            }
             if form.kept:
                 update["$set"]["kept"] = True
             else:
@@ -44,7 +52,7 @@ class MongoPushes:
     async def forms(self, diff_id: str) -> list[Form]:
         found = await self._forms.find({"diff_id": diff_id}).to_list()
         found.sort(key=lambda form: (not form["kept"], -form["time_ns"], form["digest"]))
-        return [Form(diff_id, form["digest"], form["size"], form["kept"]) for form in found]
+        return [Form(diff_id, form["digest"], form["size"], form["kept"], form["compression"]) for form in found]
 
     @answered
     async def saw(self, registry: str, repository: str, digests: list[str]) -> None:

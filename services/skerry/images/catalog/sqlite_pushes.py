@@ -6,7 +6,7 @@ import time
 from skerry.core.sqlite import Database
 from skerry.images.catalog import Form
 
-# form(a gzip form of a layer), place(a repository of a registry that had a blob)
+# form(a compressed form of a layer), place(a repository of a registry that had a blob)
 PUSHES = """
 CREATE TABLE form (
   diff_id TEXT NOT NULL,
@@ -14,6 +14,7 @@ CREATE TABLE form (
   size INTEGER NOT NULL,
   kept INTEGER NOT NULL,
   time_ns INTEGER NOT NULL,
+  compression TEXT NOT NULL,
   PRIMARY KEY (diff_id, digest)
 ) STRICT;
 CREATE INDEX form_time ON form (time_ns);
@@ -31,7 +32,7 @@ PER_BLOB = 16
 # Rows of each table; far more than the layers of the images that a store holds.
 _ROWS = 100_000
 _FORM = """
-INSERT INTO form VALUES (?, ?, ?, ?, ?)
+INSERT INTO form VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET kept = max(kept, excluded.kept), time_ns = excluded.time_ns
 """
 _PLACE = "INSERT INTO place VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET time_ns = excluded.time_ns"
@@ -57,7 +58,7 @@ class SqlitePushes:
         def work(db: sqlite3.Connection) -> None:
             now = time.time_ns()
             for form in forms:
-                db.execute(_FORM, (form.diff_id, form.digest, form.size, int(form.kept), now))
+                db.execute(_FORM, (form.diff_id, form.digest, form.size, int(form.kept), now, form.compression))
                 db.execute(_OLD_FORMS, (form.diff_id, form.diff_id, PER_LAYER))
             db.execute(_OLDEST_FORMS, (_ROWS,))
 
@@ -66,8 +67,10 @@ class SqlitePushes:
 
     async def forms(self, diff_id: str) -> list[Form]:
         def work(db: sqlite3.Connection) -> list[Form]:
-            rows = db.execute("SELECT digest, size, kept FROM form WHERE diff_id = ? ORDER BY kept DESC, time_ns DESC, digest", (diff_id,))
-            return [Form(diff_id, digest, size, bool(kept)) for digest, size, kept in rows]
+            rows = db.execute(
+                "SELECT digest, size, kept, compression FROM form WHERE diff_id = ? ORDER BY kept DESC, time_ns DESC, digest", (diff_id,)
+            )
+            return [Form(diff_id, digest, size, bool(kept), compression) for digest, size, kept, compression in rows]
 
         return await self._database.read(work)
 

@@ -11,7 +11,7 @@ from skerry.images.distribution import documents
 from skerry.images.distribution.refusals import Refusal
 from skerry.images.distribution.shelf import Shelf
 from skerry.images.layers import Stored, take
-from skerry.images.platforms import own_platform
+from skerry.images.platforms import choose, own_platform
 from skerry.images.reference import parse
 from skerry.images.storing import Incoming
 
@@ -35,7 +35,7 @@ class Becoming:
         try:
             kept = [data]
             if document.manifests is not None:
-                chosen = manifest.choose(_index(data, document), own_platform())
+                chosen = choose(_index(data, document), own_platform())
                 inner = await self._shelf.document(await self._shelf.records.manifest(repository, chosen.digest))
                 kept.append(inner)
                 document = documents.read(inner, "")

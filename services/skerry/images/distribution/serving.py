@@ -4,12 +4,14 @@ import asyncio
 
 from skerry.core.errors import InvalidArgument, NotFound
 from skerry.images import library, manifest
+from skerry.images.blobs import Blobs
 from skerry.images.catalog import Entry
 from skerry.images.catalog.repositories import BlobPlace, ManifestRecord
-from skerry.images.compress import Compressing, is_gzip
+from skerry.images.compress import GZIP, Compressing
 from skerry.images.distribution import documents
 from skerry.images.distribution.refusals import Refusal
 from skerry.images.distribution.shelf import Shelf
+from skerry.images.layers import compression
 from skerry.images.manifest import Descriptor
 from skerry.images.reference import parse
 from skerry.images.singly import Singly
@@ -104,7 +106,7 @@ class Serving:
         layers = []
         for layer in entry.image.layers:
             digest = layer.compressed
-            if not digest or not await asyncio.to_thread(is_gzip, self._shelf.blobs, digest):
+            if not digest or not await asyncio.to_thread(_is_gzip, self._shelf.blobs, digest):
                 digest = (await self._compressing.form(layer.diff_id, lambda done: None)).digest
             layers.append(Descriptor(digest, await asyncio.to_thread(self._shelf.blobs.size, digest)))
         data = manifest.write(Descriptor(entry.image.id, len(entry.image.config)), layers)
@@ -144,3 +146,11 @@ class Serving:
         if delete:
             events.append(library.event("delete", image.id, b"", image.id))
         return await self._shelf.catalog.remove(entry, (name,), delete=delete, events=events)
+
+
+def _is_gzip(blobs: Blobs, digest: str) -> bool:
+    """Tells whether a blob is here and gzip. Blocks."""
+    if not blobs.has(digest):
+        return False
+    with blobs.open(digest) as file:
+        return compression(file.read(2)) == GZIP

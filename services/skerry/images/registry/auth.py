@@ -83,9 +83,9 @@ class Tokens:
         self._refreshed: dict[str, str] = {}
 
     async def token(
-        self, endpoint: Endpoint, challenge: Challenge, scopes: Sequence[str], user: Credentials, *, refused: str = "", url: str = ""
+        self, endpoint: Endpoint, challenge: Challenge, scopes: Sequence[str], user: Credentials, *, refused: str = "", asked: str = ""
     ) -> str:
-        """Returns a token for these scopes, a new one when the registry refused the kept one. url is what is being asked, for errors.
+        """Returns a token for these scopes, a new one when the registry refused the kept one. asked (`Get "URL"`) is for errors.
 
         Raises Unauthorized, Failed, and what is worth another try.
         """
@@ -93,10 +93,11 @@ class Tokens:
         kept = self._kept.get(key)
         if kept is not None and kept.ends > self._clock() and kept.token != refused:
             return kept.token
-        answer = await self._ask(endpoint, challenge, scopes, user, url or f"{endpoint.base}/v2/")
+        asked = asked or f'Get "{endpoint.base}/v2/"'
+        answer = await self._ask(endpoint, challenge, scopes, user, asked)
         token = answer.token or answer.access_token
         if not token:
-            raise Failed("authorization server did not include a token in the response")
+            raise Failed(f"{asked}: authorization server did not include a token in the response")
         if user.identity_token and answer.refresh_token and answer.refresh_token != user.identity_token:
             self._refreshed[user.fingerprint()] = answer.refresh_token
         if len(self._kept) >= _MAX_TOKENS:
@@ -106,7 +107,7 @@ class Tokens:
         self._kept[key] = _Token(token, self._clock() + 0.8 * (answer.expires_in or _LIFETIME))
         return token
 
-    async def _ask(self, endpoint: Endpoint, challenge: Challenge, scopes: Sequence[str], user: Credentials, url: str) -> _Answer:
+    async def _ask(self, endpoint: Endpoint, challenge: Challenge, scopes: Sequence[str], user: Credentials, asked: str) -> _Answer:
         if urlsplit(challenge.realm).scheme not in ("http", "https"):
             raise Failed(f"unsupported token realm: {challenge.realm[:200]}")
         headers: dict[str, str] = {}
@@ -129,17 +130,17 @@ class Tokens:
                 headers["Authorization"] = user.basic()
             where = f"{where}{'&' if '?' in where else '?'}{urlencode(query)}"
         async with self._transport.send(method, URL(where, encoded=True), endpoint, headers, body) as response:
-            return await _read(response, url)
+            return await _read(response, asked)
 
 
-async def _read(response: aiohttp.ClientResponse, url: str) -> _Answer:
+async def _read(response: aiohttp.ClientResponse, asked: str) -> _Answer:
     if response.status in (400, 401, 403):
-        raise Unauthorized(f'Get "{url}": {await words_of(response, "unauthorized: incorrect username or password")}')
-    if (later := overloaded(response)) is not None:
-        raise later
+        raise Unauthorized(f"{asked}: {await words_of(response, 'unauthorized: authentication required')}")
+    if (later := await overloaded(response)) is not None:
+        raise Again(f"{asked}: {later}", later.pause)
     if response.status != 200:
-        raise Again(f"token server answered {response.status}")
+        raise Failed(f"{asked}: received unexpected HTTP status: {response.status} {response.reason}")
     try:
         return msgspec.json.decode(await bounded(response, _MAX_ANSWER), type=_Answer, strict=False)
     except msgspec.DecodeError as error:
-        raise Failed(f"invalid answer of the token server: {error}") from None
+        raise Failed(f"{asked}: unable to decode token response: {error}") from None

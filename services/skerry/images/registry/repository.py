@@ -68,7 +68,7 @@ class Repository:
             url = URL(f"{self._endpoint.base}/v2/", encoded=True)
             async with self._transport.send("GET", url, self._endpoint, {}) as response:
                 self.reached = True
-                if (later := overloaded(response)) is not None:
+                if (later := await overloaded(response)) is not None:
                     raise later
                 if response.status == 401:
                     self._challenge = challenge_of(response.headers.get("WWW-Authenticate", ""))
@@ -87,7 +87,7 @@ class Repository:
                     if reason.startswith("name unknown"):
                         raise NotFound(f"repository {self._name.familiar_name} not found: {reason}")
                     raise NotFound(f"manifest for {what} not found: {reason}")
-                await self._check(response)
+                await self._check(response, "Get" if by_digest else "Head")
                 data = await bounded(response, MAX_MANIFEST)
                 digest = digest_of(data)
                 told = tag_or_digest if by_digest else response.headers.get("Docker-Content-Digest", digest)
@@ -124,7 +124,7 @@ class Repository:
 
         async def once() -> bytes:
             async with self._get(f"blobs/{digest}", {}) as response:
-                await self._check(response)
+                await self._check_blob(response)
                 data = await bounded(response, MAX_CONFIG)
                 if digest_of(data) != digest:
                     raise Failed(f"image config verification failed for digest {digest}")
@@ -144,7 +144,7 @@ class Repository:
             before = offset
             try:
                 async with self._get(where, {"Range": f"bytes={offset}-"} if offset else {}) as response:
-                    await self._check(response)
+                    await self._check_blob(response)
                     await _skip(response, offset - _begins(response, offset))
                     async for chunk in response.content.iter_chunked(_CHUNK):
                         offset += len(chunk)
@@ -187,22 +187,25 @@ class Repository:
         """
         url = URL(path if "://" in path else f"{self.url}{path}", encoded=True)
         ours = url.origin() == URL(self._endpoint.base).origin()
-        authorization = await self._authorization(str(url)) if ours else ""
+        # As Docker, which asks for a tag's digest first.
+        what = "Head" if method == "GET" and path.startswith("manifests/") and ":" not in path else method.capitalize()
+        asked = f'{what} "{url}"'
+        authorization = await self._authorization(asked) if ours else ""
         for attempt in (1, 2):
             sent = {**headers, **({"Authorization": authorization} if authorization else {})}
             async with self._transport.send(method, url, self._endpoint, sent, body) as response:
                 if response.status == 401 and attempt == 1 and ours:
                     told = challenge_of(response.headers.get("WWW-Authenticate", ""))
                     refused, self._challenge = authorization, told or self._challenge
-                    authorization = await self._authorization(str(url), refused)
+                    authorization = await self._authorization(asked, refused)
                     if authorization and authorization != refused:
                         continue
-                if (later := overloaded(response)) is not None:
+                if (later := await overloaded(response)) is not None:
                     raise later
                 yield response
                 return
 
-    async def _authorization(self, url: str, refused: str = "") -> str:
+    async def _authorization(self, asked: str, refused: str = "") -> str:
         """Returns the header that answers the registry's challenge, another one than was refused; empty: there is nothing to answer."""
         user, challenge = self._credentials, self._challenge
         if user.registry_token:
@@ -214,27 +217,37 @@ class Repository:
         # The challenge may ask for more than ours: a mount needs the repository that it takes from.
         scopes = [one for one in dict.fromkeys([self._scope, *challenge.scopes]) if one.startswith("repository:")]
         was = refused.removeprefix("Bearer ")
-        return f"Bearer {await self._tokens.token(self._endpoint, challenge, scopes, user, refused=was, url=url)}"
+        return f"Bearer {await self._tokens.token(self._endpoint, challenge, scopes, user, refused=was, asked=asked)}"
 
-    async def _check(self, response: aiohttp.ClientResponse) -> None:
-        if response.status in (200, 206):
-            return
-        name = self._name.familiar_name
-        if response.status == 401 and response.headers.get("WWW-Authenticate", "").lower().startswith("basic"):
-            if not self._credentials.username:
-                raise Failed(f'Get "{response.url}": no basic auth credentials')
-            raise Unauthorized(f'Get "{response.url}": {await words_of(response, "unauthorized: authentication required")}')
-        if response.status in (401, 403) or (response.status == 404 and self._name.domain == DEFAULT_DOMAIN):
-            reason = await words_of(response, "denied: requested access to the resource is denied")
-            text = f"pull access denied for {name}, repository does not exist or may require 'docker login': {reason}"
-            # Docker answers 404 here: the registry does not tell a private repository from none.
-            raise NotFound(text)
+    async def _check_blob(self, response: aiohttp.ClientResponse) -> None:
         if response.status == 404:
-            reason = await words_of(response, "name unknown: repository name not known to registry")
+            raise NotFound("unknown blob")
+        await self._check(response)
+
+    async def _check(self, response: aiohttp.ClientResponse, asked: str = "") -> None:
+        """Raises what an answer that is none means, in Docker's words."""
+        status, name = response.status, self._name.familiar_name
+        if status in (200, 206):
+            return
+        basic = response.headers.get("WWW-Authenticate", "").lower().startswith("basic")
+        if status == 401 and basic and not self._credentials.username:
+            raise Failed(f'{asked or "Get"} "{response.url}": no basic auth credentials')
+        default = f"received unexpected HTTP status: {status} {response.reason}"
+        if status == 401:
+            default = "unauthorized: authentication required"
+        if status == 403:
+            default = "denied: requested access to the resource is denied"
+        if status == 404:
+            default = "name unknown: repository name not known to registry"
+        reason = await words_of(response, default)
+        if reason.startswith("denied:") or (status == 404 and self._name.domain == DEFAULT_DOMAIN):
+            # Docker answers 404 here: the registry does not tell a private repository from none.
+            raise NotFound(f"pull access denied for {name}, repository does not exist or may require 'docker login': {reason}")
+        if status == 401:
+            raise Unauthorized(reason)
+        if status == 404:
             raise NotFound(f"repository {name} not found: {reason}")
-        if response.status == 429:
-            raise Failed(await words_of(response, "toomanyrequests: too many requests"))
-        raise Failed(f"received unexpected HTTP status: {response.status} {response.reason}")
+        raise Failed(reason if 400 <= status < 500 else default)
 
 
 def _begins(response: aiohttp.ClientResponse, asked: int) -> int:

@@ -19,6 +19,7 @@ from skerry.core.errors import Failed
 from skerry.images.registry import proxies
 from skerry.images.registry.certificates import Certificates
 from skerry.images.registry.endpoints import Endpoint
+from skerry.images.registry.words import words_of
 
 T = TypeVar("T")
 # A request's body, or what makes it: it may have to be sent a second time.
@@ -28,7 +29,7 @@ TRIES = 5
 _REDIRECTS = 10
 # What a server that is overloaded may make us wait. One that wants more has a limit that no pause helps against.
 _LONGEST_PAUSE = 60.0
-TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
+TIMEOUT = aiohttp.ClientTimeout(total=None, connect=30, sock_connect=15, sock_read=60)
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -97,7 +98,13 @@ async def open_transport(certificates: str) -> AsyncIterator[Transport]:
     # No cookies: what one registry sets is nobody else's business, nor the next user's. No environment: that would add ~/.netrc.
     jar = aiohttp.DummyCookieJar()
     async with aiohttp.ClientSession(
-        trust_env=False, auto_decompress=False, cookie_jar=jar, read_bufsize=1 << 18, headers={"User-Agent": "skerry"}
+        # No limit: how many layers come at once is a setting, and a request that waits for a connection would count as one that fails.
+        connector=aiohttp.TCPConnector(limit=0),
+        trust_env=False,
+        auto_decompress=False,
+        cookie_jar=jar,
+        read_bufsize=1 << 18,
+        headers={"User-Agent": "skerry"},
     ) as session:
         yield Transport(session, Certificates(certificates), through)
 
@@ -114,14 +121,17 @@ async def retried(once: Callable[[], Awaitable[T]], told: Callable[[float], None
     raise AssertionError("the loop returns or raises")
 
 
-def overloaded(response: aiohttp.ClientResponse) -> Again | None:
+async def overloaded(response: aiohttp.ClientResponse) -> Again | None:
     """Returns what to raise when the server wants to be asked later; None: what it says is its answer."""
-    if response.status != 429 and response.status < 500:
+    if response.status != 429 and (response.status < 500 or response.status == 501):
         return None
     wanted = retry_after(response.headers.get("Retry-After", ""), time.time())
     if response.status == 429 and wanted > _LONGEST_PAUSE:
         return None
-    return Again(f"received unexpected HTTP status: {response.status} {response.reason}", min(wanted, _LONGEST_PAUSE))
+    text = f"received unexpected HTTP status: {response.status} {response.reason}"
+    if response.status == 429:
+        text = await words_of(response, text)
+    return Again(text, min(wanted, _LONGEST_PAUSE))
 
 
 def retry_after(value: str, now: float) -> float:
@@ -135,9 +145,13 @@ def retry_after(value: str, now: float) -> float:
 
 
 def hopeless(error: Exception) -> bool:
-    """Tells whether trying again would only keep the user waiting: nobody listens, no such name, no good certificate, no TLS at all."""
+    """Tells whether trying again would only keep the user waiting: nobody listens, no such name, no
+    good certificate, no TLS at all, a proxy that refuses.
+    """
     if isinstance(error, aiohttp.ClientSSLError):
         return True
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return error.status < 500
     return isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError | socket.gaierror)
 
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import ssl
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -77,11 +78,13 @@ def _tls(error: Exception) -> str:
 async def words_of(response: aiohttp.ClientResponse, default: str) -> str:
     """Returns the registry's own first error as Docker writes it ("manifest unknown: manifest unknown")."""
     try:
-        document = msgspec.json.decode(await bounded(response, _MAX_REASON), type=dict[str, list[dict[str, object]]])
+        document = msgspec.json.decode(await bounded(response, _MAX_REASON), type=dict[str, Any])
+        if isinstance(details := document.get("details"), str):
+            return f"unauthorized: {details}"[:500]  # how the Hub's token server says it
         first = document["errors"][0]
         code = str(first["code"]).lower().replace("_", " ")
         return f"{code}: {first.get('message') or code}"[:500]
-    except (msgspec.DecodeError, LookupError, Failed, TypeError):
+    except (msgspec.DecodeError, LookupError, Failed, TypeError, AttributeError):
         return default
 
 
