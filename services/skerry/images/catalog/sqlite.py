@@ -1,5 +1,6 @@
 """The catalog in one SQLite file."""
 
+import functools
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -65,6 +66,13 @@ CREATE INDEX child_parent ON child (parent);
     REPOSITORIES,
 ]
 _RECORD = msgspec.msgpack.Decoder(ImageRecord)
+# Bytes of a stored image up to which its decoded form is remembered: nearly all, and together a few MiB.
+_REMEMBERED = 4096
+
+
+@functools.lru_cache(maxsize=2048)
+def _remembered(body: bytes) -> ImageRecord:
+    return _RECORD.decode(body)
 
 
 class SqliteCatalog(SqlitePushes, SqliteRepositories):
@@ -271,8 +279,12 @@ def _entry(db: sqlite3.Connection, image_id: str) -> Entry:
 
 
 def _made(body: bytes, names: Sequence[tuple[str, int, int]], holders: Sequence[str]) -> Entry:
+    record = _remembered(body) if len(body) <= _REMEMBERED else _RECORD.decode(body)
+    if len(names) == 1 and not names[0][1]:
+        # Most images: lists of thousands are made of them.
+        return Entry(record, Names((names[0][0],), (), names[0][2]), tuple(holders))
     return Entry(
-        _RECORD.decode(body),
+        record,
         Names(
             tuple(name for name, is_digest, _ in names if not is_digest),
             tuple(name for name, is_digest, _ in names if is_digest),
