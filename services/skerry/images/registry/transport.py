@@ -19,7 +19,7 @@ from skerry.core.errors import Failed
 from skerry.images.registry import proxies
 from skerry.images.registry.certificates import Certificates
 from skerry.images.registry.endpoints import Endpoint
-from skerry.images.registry.words import words_of
+from skerry.images.registry.words import is_tls_alert, words_of
 
 T = TypeVar("T")
 # A request's body, or what makes it: it may have to be sent a second time.
@@ -114,7 +114,7 @@ def hopeless(error: Exception) -> bool:
     """Tells whether trying again would only keep the user waiting: nobody listens, no such name, no
     good certificate, no TLS at all, a proxy that refuses.
     """
-    if isinstance(error, aiohttp.ClientSSLError):
+    if isinstance(error, aiohttp.ClientSSLError) or is_tls_alert(error):
         return True
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return error.status < 500
@@ -126,7 +126,7 @@ async def retried(
     told: Callable[[float], None] | None = None,
     final: Callable[[Exception], bool] = hopeless,
 ) -> T:
-    """Runs once until it returns, TRIES times at most; told hears the seconds of each pause. Raises the last, or a final one, of TRANSIENT."""
+    """Runs once until it returns, TRIES times at most; told hears the seconds of each pause. Raises the last of TRANSIENT."""
     for attempt in range(1, TRIES + 1):
         try:
             return await once()
