@@ -23,6 +23,7 @@ from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.containers.v1 import execs_pb2
 from skerry.api.containers.v1.containers_pb2_grpc import ContainersServiceStub
 from skerry.api.containers.v1.execs_pb2_grpc import ExecsServiceStub
+from skerry.api.containers.v1.volumes_pb2_grpc import VolumesServiceStub
 from skerry.api.events.v1 import events_pb2
 from skerry.api.images.v1 import images_pb2
 from skerry.api.images.v1.images_pb2_grpc import ImagesServiceServicer, add_ImagesServiceServicer_to_server
@@ -119,6 +120,11 @@ class NodeUnderTest:
     def execs(self) -> ExecsServiceStub:
         assert self._channel is not None
         return ExecsServiceStub(self._channel)
+
+    @property
+    def volumes(self) -> VolumesServiceStub:
+        assert self._channel is not None
+        return VolumesServiceStub(self._channel)
 
     def keeper(self) -> int:
         """Returns the keeper's process id."""

@@ -31,6 +31,7 @@ failpoints.declare("containers.remove", "marked", "unmounted", "emptied")
 # How long removing waits for the end of a run to be settled, and how many removed ones a late wait is still answered for.
 _SETTLE_SECONDS = 30
 _REMOVED_KEPT = 1000
+_TRIES = 5
 
 
 class Node:
@@ -288,8 +289,16 @@ class Node:
 
 def _empty(directory: str) -> None:
     mounts.unmount_below(directory)
-    if os.path.exists(directory):
-        shutil.rmtree(directory)
+    for _ in range(_TRIES):
+        try:
+            shutil.rmtree(directory)
+        except FileNotFoundError:
+            # A monitor that just ends takes its socket away itself.
+            if not os.path.exists(directory):
+                return
+        else:
+            return
+    raise Failed(f"{directory} changes while it is removed")
 
 
 def _record(request: pb.CreateRequest, spec: pb.ContainerSpec, name: str, resolved: tuple[Volume, ...]) -> Record:

@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping
+from weakref import WeakValueDictionary
 
 from skerry.api.containers.v1 import containers_pb2, volumes_pb2
 from skerry.api.events.v1 import events_pb2
@@ -34,14 +35,19 @@ class Volumes:
         self._users: dict[str, set[str]] = {}
         # Mounts that running containers hold, by container.
         self._mounted: dict[str, tuple[Volume, ...]] = {}
-        # One making, deleting or mounting at a time.
-        self._lock = asyncio.Lock()
+        # One making, deleting or mounting of a volume at a time; of others meanwhile, as a server that is away may hold a mount up.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def load(self, records: Iterable[Record]) -> None:
         """Reads what is stored, and takes in directories that have no record: those of older versions, or restored by hand."""
         self._records = {record.name: record for record in await self._store.all()}
         anonymous = {mount.name for record in records for mount in record.mounts if mount.anonymous}
-        for name, made_ns in await asyncio.to_thread(_found, f"{self._root}/volumes"):
+        found, removed = await asyncio.to_thread(_found, f"{self._root}/volumes")
+        for name in removed - found.keys():
+            # Its removal was cut short.
+            await self._store.remove(name)
+            self._records.pop(name, None)
+        for name, made_ns in found.items():
             if name not in self._records:
                 nobodys = name in anonymous or is_id(name)
                 record = VolumeRecord(name=name, created_ns=made_ns, anonymous=nobodys, labels={ANONYMOUS_LABEL: ""} if nobodys else {})
@@ -97,7 +103,7 @@ class Volumes:
             volume_driver.check_options(options)
         except InvalidArgument as error:
             raise InvalidArgument(f"create {name}: {error}") from None
-        async with self._lock:
+        async with self._lock(name):
             if (known := self._records.get(name)) is not None:
                 return known
             record = VolumeRecord(name=name, created_ns=time.time_ns(), options=options, labels=labels, anonymous=anonymous)
@@ -116,7 +122,7 @@ class Volumes:
 
     async def remove(self, name: str, *, force: bool = False) -> None:
         """Deletes a volume. Raises NotFound unless force, Conflict when containers use it, Failed."""
-        async with self._lock:
+        async with self._lock(name):
             if name not in self._records:
                 if force:
                     return
@@ -183,7 +189,7 @@ class Volumes:
         volumes = _volumes(mounts)
         for volume in volumes:
             if (record := self._records.get(volume.name)) is not None:
-                async with self._lock:
+                async with self._lock(volume.name):
                     await asyncio.to_thread(volume_driver.make, os.path.dirname(volume.source))
                     if record.options:
                         await asyncio.to_thread(volume_driver.mount, volume.source, record.options)
@@ -211,9 +217,15 @@ class Volumes:
         record = self._records.get(volume.name)
         if record is None or not record.options:
             return
-        async with self._lock:
+        async with self._lock(volume.name):
             if not any(volume.name == other.name for volumes in self._mounted.values() for other in volumes):
                 await asyncio.to_thread(volume_driver.unmount, volume.source)
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        lock = self._locks.get(name)
+        if lock is None:
+            lock = self._locks[name] = asyncio.Lock()
+        return lock
 
     def _use(self, container_id: str, mounts: tuple[Volume, ...]) -> None:
         for volume in _volumes(mounts):
@@ -238,16 +250,18 @@ def _event(action: str, name: str, attributes: Mapping[str, str]) -> events_pb2.
     return events_pb2.Event(time_ns=time.time_ns(), type="volume", action=action, actor_id=name, scope="local", attributes=attributes)
 
 
-def _found(place: str) -> list[tuple[str, int]]:
-    """Returns names and ages of the volumes' directories; deletes those that were set aside."""
+def _found(place: str) -> tuple[dict[str, int], set[str]]:
+    """Returns the volumes' directories with their ages, and the names of those that were set aside, which are deleted."""
+    found: dict[str, int] = {}
+    removed: set[str] = set()
     try:
         names = os.listdir(place)
     except FileNotFoundError:
-        return []
-    found = []
+        return found, removed
     for name in names:
         if name.startswith(volume_driver.REMOVED):
             volume_driver.delete(f"{place}/{name}")
+            removed.add(name.removeprefix(volume_driver.REMOVED))
         elif _NAME.match(name) and os.path.isdir(f"{place}/{name}/_data"):
-            found.append((name, os.stat(f"{place}/{name}").st_mtime_ns))
-    return found
+            found[name] = os.stat(f"{place}/{name}").st_mtime_ns
+    return found, removed
