@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
+import docker.errors
 import pytest
 
 from engines import Engine
@@ -733,3 +735,16 @@ def test_events_of_a_build(engine: Engine, context: Path, name: str) -> None:
     with contextlib.suppress(StopIteration):
         tag = next(event for event in events if event["Action"] == "tag")
         assert tag["Actor"]["Attributes"]["name"] == f"{name}:latest"
+
+
+def test_the_sdk_builds(engine: Engine, name: str) -> None:
+    client = docker.DockerClient(base_url=f"unix://{engine.socket}", version=engine.api.removeprefix("v"))
+    try:
+        image, log = client.images.build(fileobj=io.BytesIO(b"FROM busybox\nLABEL a=b\nRUN echo said\n"), tag=name, rm=True)
+        assert image.labels == {"a": "b"} and image.tags == [f"{name}:latest"]
+        assert any(line.get("stream") == "said\n" for line in log)
+        with pytest.raises(docker.errors.BuildError, match="returned a non-zero code: 3"):
+            client.images.build(fileobj=io.BytesIO(b"FROM busybox\nRUN exit 3\n"), rm=True, forcerm=True)
+        assert client.api.prune_builds()["SpaceReclaimed"] == 0
+    finally:
+        client.close()

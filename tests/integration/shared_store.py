@@ -42,6 +42,7 @@ class Middle:
         self.mongo = mongo
         self.bucket = bucket
         self.tls = tls
+        self._client = bucket.client()  # made once: that takes longer than many of the moments that are waited for
 
     @contextlib.asynccontextmanager
     async def replica(self, number: int, **settings: str) -> AsyncIterator[Store]:
@@ -100,13 +101,13 @@ class Middle:
     def objects(self) -> dict[str, int]:
         """Returns the bucket's objects and their sizes."""
         with self.inside.entered():
-            pages = self.bucket.client().get_paginator("list_objects_v2").paginate(Bucket="skerry-images")
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket="skerry-images")
             return {one["Key"]: one["Size"] for page in pages for one in page.get("Contents", ())}
 
     def uploads(self) -> list[str]:
         """Returns the uploads in parts that are under way."""
         with self.inside.entered():
-            return [one["Key"] for one in self.bucket.client().list_multipart_uploads(Bucket="skerry-images").get("Uploads", ())]
+            return [one["Key"] for one in self._client.list_multipart_uploads(Bucket="skerry-images").get("Uploads", ())]
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -107,7 +107,8 @@ async def untouched(node: NodeUnderTest, container: str) -> None:
 
     def left() -> list[str]:
         directory = f"{node.root}/runtime/{container}"
-        found = [name for name in os.listdir(f"{node.root}/layers") if name.startswith(".")]
+        layers = f"{node.root}/layers"
+        found = [name for name in os.listdir(layers) if name.startswith(".") or not os.path.exists(f"{layers}/{name}/layer.json")]
         found += [name for name in os.listdir(directory) if name.startswith(("below", "export", "commit"))]
         with open(f"/proc/{node.process.pid}/mountinfo", encoding="utf-8") as file:  # type: ignore[union-attr]
             return found + [line for line in file if "/below-" in line]

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -154,3 +155,40 @@ def test_many_clients_at_once(tmp_path: Path) -> None:
         asked(store, sweep)
         tags = {tag for number in range(3) for tag in store.client("GET", f"/v2/many/{number}/tags/list").json()["tags"]}
         assert tags == {f"t{number}" for number in range(8)}
+
+
+def test_what_a_death_leaves_is_removed_and_what_was_answered_stays(tmp_path: Path) -> None:
+    with served(tmp_path) as store:
+        client = store.client
+        document = artifact(client, "a", "answered")
+        assert client.push_manifest("a", "1", document).status == 201
+        at = location(store, "a")
+        assert client("PATCH", at, os.urandom(1 << 20)).status == 202
+        store.process.kill()
+        store.process.wait()
+        store.start()
+        assert list((tmp_path / "root/images/tmp").iterdir()) == []
+        assert client("PATCH", at, b"x").code == "BLOB_UPLOAD_UNKNOWN"
+        remove_nothing(store)
+        assert client("GET", "/v2/a/manifests/1").json() == document
+        assert client("GET", f"/v2/a/blobs/{digest_of(b'answered')}").body == b"answered"
+        assert len(store.blobs()) == 3
+
+
+def test_a_full_disk_is_said_and_leaves_the_store_whole(tmp_path: Path) -> None:
+    small = tmp_path / "root"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(small)], check=True)
+    try:
+        with served(tmp_path) as store:
+            kept = store.client.push_blob("a", os.urandom(4 << 20))
+            data = os.urandom(10 << 20)
+            answer = store.client("POST", f"/v2/a/blobs/uploads/?digest={digest_of(data)}", data)
+            assert answer.status == 500
+            assert b"no space left on device" in answer.body
+            assert store.client("GET", f"/v2/a/blobs/{kept}").status == 200
+            assert store.client("DELETE", f"/v2/a/blobs/{kept}").status == 202
+            remove_nothing(store)
+            assert store.client.push_blob("a", os.urandom(8 << 20))
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

@@ -132,6 +132,28 @@ async def test_a_client_that_vanishes_takes_its_pipe_along(images: Store, busybo
     assert not os.path.exists(path)
 
 
+async def test_a_store_killed_in_the_middle_leaves_neither_pipe_nor_blob(tmp_path: Path, busybox: bytes) -> None:
+    data = archive([busybox], ["a:1"])
+    with namespace("img") as inside:
+        async with store(inside, tmp_path) as images:
+            call = images.stub.Load(wait_for_ready=True, timeout=30)
+            path = await opened(call, pb.LoadRequest(open=pb.OpenUpload(boot_id=BOOT_ID)))
+            # More than a pipe holds: the store has begun to write.
+            writing = asyncio.ensure_future(asyncio.to_thread(write, path, data[:-512]))
+            while not images.files():
+                await asyncio.sleep(0.01)
+            images.kill()
+            await asyncio.wait({writing})
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call.read()
+            assert writing.exception() is None or isinstance(writing.exception(), BrokenPipeError)
+        async with store(inside, tmp_path) as images:
+            assert await images.images() == []
+            assert os.listdir(os.path.dirname(path)) == []
+            assert [list(one.names) for one in await piped(images, data)] == [["a:1"]]
+            assert not any(len(name) == 32 for name in images.files())
+
+
 async def test_a_client_of_another_machine_sends_chunks(images: Store, busybox: bytes) -> None:
     call = images.stub.Load(wait_for_ready=True, timeout=30)
     assert await opened(call, pb.LoadRequest(open=pb.OpenUpload(boot_id="another"))) == ""
@@ -211,6 +233,7 @@ async def test_hostile_archives_by_pipe_leave_nothing(images: Store, busybox: by
         "legacy: nonsense": packed({"repositories": b"[]"}),
         "legacy: id leads out": packed({"repositories": b'{"x":{"1":"../../etc"}}'}),
         "index of indexes": packed({"index.json": b'{"schemaVersion":2,"manifests":[' + b'{"digest":"x","size":1},' * 3 + b"]}"}),
+        "schema 1": packed({"index.json": b'{"schemaVersion":1}'}),
         "blob of another digest": packed({**good, f"blobs/sha256/{digest(config)}": config + b" "}),
         "layer of another digest": packed({**good, f"blobs/sha256/{digest(busybox)}": busybox + bytes(512)}),
         "no blob": packed({name: body for name, body in good.items() if body is not busybox}),

@@ -39,6 +39,7 @@ async def commit_layer(container: Container, image_store: str, holder: str, *, p
     """
     refuse_gone(container, "commit")
     layers, directory = container.environment.layers, container.directory
+    layers.stores.add(image_store)
     under = container.record.layer_messages()
     upper = f"{directory}/upper"
     if not os.path.isdir(upper):
@@ -62,8 +63,8 @@ async def commit_layer(container: Container, image_store: str, holder: str, *, p
         await failpoints.reached("containers.commit.stored")
         layer = storing.result()
         await layers.keep(fresh, layer, indexing.result())
+        _ = container.environment.tasks.spawn(layers.confirm(layer), f"confirm layer of {container.id[:12]}")
     await failpoints.reached("containers.commit.kept")
-    _ = container.environment.tasks.spawn(layers.confirm(layer), f"confirm layer of {container.id[:12]}")
     return layer
 
 

@@ -20,12 +20,20 @@ class Database:
         self._thread = thread
 
     async def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs work in one transaction: committed when it returns, rolled back when it raises. Ends even when the caller is cancelled."""
+        """Runs work in one transaction: committed when it returns, rolled back when it raises. Ends even when the caller is cancelled.
+
+        Raises Failed when the disk is full.
+        """
 
         def body() -> T:
-            with self._connection:
-                self._connection.execute("BEGIN IMMEDIATE")
-                return work(self._connection)
+            try:
+                with self._connection:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    return work(self._connection)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                    raise Failed(str(error)) from None
+                raise
 
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, body))
 

@@ -1,14 +1,13 @@
 """The node's layers: prepared once in ROOT/layers, mounted once in RUN/layers, put together to root file systems by overlayfs."""
 
 import asyncio
-import base64
 import contextlib
+import logging
 import os
 import re
 import shutil
 import sys
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -21,39 +20,23 @@ from skerry.api.images.v1 import images_pb2
 from skerry.containers.layers import mounts, worker
 from skerry.containers.layers.erofs import Summary
 from skerry.containers.layers.fetch import fetch
+from skerry.containers.layers.stacks import DIRECTORIES, EMPTY, EROFS, NOTHING, LayerInfo, Stacks, stacked
 from skerry.containers.layers.tar import DEFAULT, Limits
 from skerry.core import linux, process
-from skerry.core.errors import Failed, InvalidArgument, NotFound, SkerryError
+from skerry.core.errors import Failed, InvalidArgument, SkerryError
 from skerry.core.files import sync_directory, write_atomic
 from skerry.core.ids import new_id
 from skerry.core.rpc.tls import Tls
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
-EROFS = "erofs"
-DIRECTORIES = "directories"
+_HEX = re.compile(r"[0-9a-f]{64}\Z")
 _DIFF_ID = re.compile(r"sha256:([0-9a-f]{64})\Z")
 _PARALLEL = 2
 # A tar up to this size is parsed in a thread: quicker than a process starts (0.09 s), and done in a few milliseconds.
 _THREAD_LIMIT = 4 << 20
 _WORKER_TIMEOUT = 1800.0
-# Mounts without a user that stay: the next container of the same image finds its pages in memory.
-_IDLE_MOUNTS = 64
 _CLONE_FS = 0x200
-_EMPTY = "empty"
-# An overlay of lower directories alone wants two of them, also for an image without layers.
-_NOTHING = "nothing"
-
-
-class LayerInfo(msgspec.Struct, frozen=True):
-    """ROOT/layers/HEX/layer.json, written last: a directory without it is no layer."""
-
-    diff_id: str
-    # erofs: `tar` and `index.erofs` beside this file; directories: `diff/`.
-    form: str
-    # Bytes of the tar, its entries, and of the regular files in it.
-    size: int
-    entries: int
-    bytes: int
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -82,12 +65,8 @@ class Layers:
         self._asked: dict[str, float] = {}
         # Image stores that layers came from.
         self.stores: set[str] = set()
-        # Only touched on the mounting thread.
-        self._users: dict[str, set[str]] = {}
-        self._idle: OrderedDict[str, None] = OrderedDict()
-        # Directories whose root a run wants mounted, and how many `rooted` blocks each has besides.
-        self._running: set[str] = set()
-        self._held: dict[str, int] = {}
+        # Only used on the mounting thread.
+        self._stacks = Stacks(self._root, self._run, self._infos)
 
     async def ensure(self, layers: Sequence[images_pb2.Layer], image_store: str) -> None:
         """Makes the layers mountable, fetching from the store only what is not here. Each is prepared once however many ask.
@@ -108,11 +87,11 @@ class Layers:
 
         Raises NotFound for a layer that was not ensured, Failed when the kernel refuses or there are too many.
         """
-        return await self._mounting(lambda: self._mount(directory, [_hex(layer.diff_id) for layer in layers]))
+        return await self._mounting(lambda: self._stacks.mount(directory, [_hex(layer.diff_id) for layer in layers]))
 
     async def unmount_rootfs(self, directory: str) -> None:
         """Unmounts it, unless somebody is still within `rooted`; files in `upper` stay. Layers without users are unmounted in time."""
-        await self._mounting(lambda: self._unmount(directory))
+        await self._mounting(lambda: self._stacks.unmount(directory))
 
     @asynccontextmanager
     async def rooted(self, directory: str, layers: Sequence[images_pb2.Layer]) -> AsyncIterator[str]:
@@ -121,22 +100,22 @@ class Layers:
         Raises NotFound, Failed as mount_rootfs.
         """
         names = [_hex(layer.diff_id) for layer in layers]
-        path = await self._mounting(lambda: self._hold(directory, names))
+        path = await self._mounting(lambda: self._stacks.hold(directory, names))
         try:
             yield path
         finally:
-            await asyncio.shield(self._mounting(lambda: self._let_go(directory)))
+            await asyncio.shield(self._mounting(lambda: self._stacks.let_go(directory)))
 
     @asynccontextmanager
     async def below(self, directory: str, layers: Sequence[images_pb2.Layer]) -> AsyncIterator[str]:
         """Mounts what lies under the container's own changes, read-only, while the body runs; yields where. Raises NotFound, Failed."""
         names = [_hex(layer.diff_id) for layer in layers]
         target = os.path.abspath(f"{directory}/below-{new_id()[:8]}")
-        await self._mounting(lambda: self._mount_below(target, names))
+        await self._mounting(lambda: self._stacks.mount_below(target, names))
         try:
             yield target
         finally:
-            await asyncio.shield(self._mounting(lambda: self._unmount_below(target)))
+            await asyncio.shield(self._mounting(lambda: self._stacks.unmount_below(target)))
 
     @asynccontextmanager
     async def fresh(self) -> AsyncIterator[str]:
@@ -162,13 +141,13 @@ class Layers:
         It is mountable at once; `confirm` makes it last over a crash of the host. Until then a restarted service makes its index anew.
         """
         name = _hex(layer.diff_id)
+        info = LayerInfo(layer.diff_id, self.form, layer.size, summary.entries, summary.bytes)
         async with self._lock(name):
             self._note(name)
             if name not in self._infos:
-                if self.form == DIRECTORIES:
-                    os.unlink(f"{fresh}/tar")
-                await asyncio.to_thread(self._place, name, fresh)
-                self._infos[name] = LayerInfo(layer.diff_id, self.form, layer.size, summary.entries, summary.bytes)
+                # A directory is durable already, and has no tar to be made anew from.
+                await asyncio.to_thread(self._publish if self.form == DIRECTORIES else self._place, name, fresh, info)
+                self._infos[name] = info
 
     async def confirm(self, layer: images_pb2.Layer) -> None:
         """Makes a layer that was kept durable. Idempotent."""
@@ -180,7 +159,7 @@ class Layers:
     def graph_driver(self, directory: str, layers: Sequence[images_pb2.Layer]) -> dict[str, str]:
         """Returns what Docker's overlay2 shows in inspect."""
         data = {"MergedDir": f"{directory}/rootfs", "UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}
-        lower = [self._shown(name) for name in _stack([_hex(layer.diff_id) for layer in layers])]
+        lower = [self._stacks.shown(name) for name in stacked([_hex(layer.diff_id) for layer in layers])]
         return {"LowerDir": ":".join(lower), **data} if lower else data
 
     async def sizes(self, directory: str, layers: Sequence[images_pb2.Layer]) -> tuple[int, int]:
@@ -191,7 +170,7 @@ class Layers:
 
     async def reconcile(self, live_directories: set[str]) -> None:
         """Takes over the mounts of an earlier process of this service: roots of other containers and unused layers are unmounted."""
-        await self._mounting(lambda: self._reconcile({os.path.abspath(each) for each in live_directories}))
+        await self._mounting(lambda: self._stacks.reconcile({os.path.abspath(each) for each in live_directories}))
 
     def copies(self) -> list[Copy]:
         """Returns what is here, that which was not asked for the longest first."""
@@ -204,8 +183,9 @@ class Layers:
         name = _hex(diff_id)
         async with self._lock(name):
             info = self._infos.get(name)
-            if info is None or self._asked.get(name, 0.0) > before or not await self._mounting(lambda: self._forget(name)):
+            if info is None or self._asked.get(name, 0.0) > before or not await self._mounting(lambda: self._stacks.forget(name)):
                 return 0
+            self._asked.pop(name, None)
             return info.size
 
     # -- preparing
@@ -273,10 +253,10 @@ class Layers:
         if info.form == DIRECTORIES:
             os.unlink(f"{fresh}/tar")
         write_atomic(f"{fresh}/layer.json", msgspec.json.encode(info))
-        self._place(name, fresh)
+        self._place(name, fresh, info)
         sync_directory(self._root)
 
-    def _place(self, name: str, fresh: str) -> None:
+    def _place(self, name: str, fresh: str, _info: LayerInfo) -> None:
         place = f"{self._root}/{name}"
         if os.path.exists(place):
             os.rename(place, f"{self._root}/.old-{name}-{new_id()[:8]}")
@@ -297,171 +277,30 @@ class Layers:
     async def _mounting(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def _mount(self, directory: str, names: Sequence[str]) -> str:
-        path = self._mount_root(os.path.abspath(directory), names)
-        self._running.add(os.path.abspath(directory))
-        return path
-
-    def _hold(self, directory: str, names: Sequence[str]) -> str:
-        directory = os.path.abspath(directory)
-        path = self._mount_root(directory, names)
-        self._held[directory] = self._held.get(directory, 0) + 1
-        return path
-
-    def _let_go(self, directory: str) -> None:
-        directory = os.path.abspath(directory)
-        self._held[directory] -= 1
-        if not self._held[directory]:
-            del self._held[directory]
-            if directory not in self._running:
-                self._unmount_root(directory)
-
-    def _mount_below(self, target: str, names: Sequence[str]) -> None:
-        stack = _stack(names)
-        try:
-            for name in stack:
-                self._mount_layer(name)
-                self._users.setdefault(name, set()).add(target)
-                self._idle.pop(name, None)
-            os.mkdir(target, 0o700)
-            mounts.mount_lowers([*([_short(name) for name in stack] or [_NOTHING]), _EMPTY], target)
-        except OSError as error:
-            self._unmount_below(target)
-            raise Failed(f"error creating overlay mount to {target}: {error.strerror}") from error
-        except SkerryError:
-            self._unmount_below(target)
-            raise
-
-    def _unmount_below(self, target: str) -> None:
-        mounts.unmount_all(target)
-        if os.path.isdir(target):
-            os.rmdir(target)
-        self._release(target)
-
-    def _mount_root(self, directory: str, names: Sequence[str]) -> str:
-        target = f"{directory}/rootfs"
-        stack = _stack(names)
-        try:
-            for name in stack:
-                self._mount_layer(name)
-                self._users.setdefault(name, set()).add(directory)
-                self._idle.pop(name, None)
-            if not os.path.ismount(target):
-                for path, mode in ((f"{directory}/upper", 0o755), (f"{directory}/work", 0o700), (target, 0o700)):
-                    os.makedirs(path, exist_ok=True)
-                    os.chmod(path, mode)
-                lower = [_short(name) for name in stack] or [_EMPTY]
-                mounts.mount_overlay(lower, f"{directory}/upper", f"{directory}/work", target)
-        except OSError as error:
-            self._release(directory)
-            raise Failed(f"error creating overlay mount to {target}: {error.strerror}") from error
-        except SkerryError:
-            self._release(directory)
-            raise
-        return target
-
-    def _mount_layer(self, name: str) -> None:
-        info = self._infos.get(name)
-        if info is None:
-            raise NotFound(f"layer sha256:{name} is not on this node")
-        place, own = _short(name), f"{self._root}/{name}"
-        if os.path.lexists(place) and os.path.islink(place) != (info.form == DIRECTORIES):
-            self._unmount_layer(name)  # left from before it was prepared in the other form
-        if info.form == DIRECTORIES:
-            if not os.path.islink(place):
-                os.symlink(f"{own}/diff", place)
-            return
-        os.makedirs(place, mode=0o700, exist_ok=True)
-        if not os.path.ismount(place):
-            try:
-                mounts.mount_layer(f"{own}/index.erofs", f"{own}/tar", place)
-            except OSError as error:
-                raise Failed(f"cannot mount layer {info.diff_id}: {error.strerror}") from error
-
-    def _unmount(self, directory: str) -> None:
-        directory = os.path.abspath(directory)
-        self._running.discard(directory)
-        if directory not in self._held:
-            self._unmount_root(directory)
-
-    def _unmount_root(self, directory: str) -> None:
-        mounts.unmount_all(f"{directory}/rootfs")
-        self._release(directory)
-
-    def _release(self, directory: str) -> None:
-        for name, users in list(self._users.items()):
-            users.discard(directory)
-            if not users:
-                del self._users[name]
-                self._idle[name] = None
-        while len(self._idle) > _IDLE_MOUNTS:
-            self._unmount_layer(self._idle.popitem(last=False)[0])
-
-    def _unmount_layer(self, name: str) -> None:
-        place = _short(name)
-        if os.path.islink(place):
-            os.unlink(place)
-        else:
-            mounts.unmount_all(place)
-            if os.path.isdir(place):
-                os.rmdir(place)
-
-    def _forget(self, name: str) -> bool:
-        if name in self._users:
-            return False
-        self._idle.pop(name, None)
-        self._unmount_layer(name)
-        del self._infos[name]
-        self._asked.pop(name, None)
-        # layer.json first: what remains of a crash here is no layer.
-        if os.path.exists(f"{self._root}/{name}/layer.json"):
-            os.unlink(f"{self._root}/{name}/layer.json")
-        shutil.rmtree(f"{self._root}/{name}", ignore_errors=True)
-        return True
-
-    def _reconcile(self, live: set[str]) -> None:
-        names = {_short(name): name for name in self._infos}
-        containers = os.path.join(os.path.dirname(self._root), "runtime")
-        for point in mounts.mounted(containers):
-            directory, base = os.path.split(point.path)
-            if point.kind != "overlay" or os.path.dirname(directory) != containers:
-                continue
-            if base.startswith("below-"):
-                self._unmount_below(point.path)
-                continue
-            if base != "rootfs":
-                continue
-            if directory not in live:
-                mounts.unmount_all(point.path)
-                continue
-            self._running.add(directory)
-            lower = next((each.removeprefix("lowerdir=") for each in point.options if each.startswith("lowerdir=")), "")
-            for short in lower.split(":"):
-                if short in names:
-                    self._users.setdefault(names[short], set()).add(directory)
-        for point in mounts.mounted(self._run):
-            name = names.get(os.path.basename(point.path), "")
-            if point.path == self._run or name in self._users:
-                continue
-            mounts.unmount_all(point.path)
-        _sweep(self._root)
-
-    def _shown(self, name: str) -> str:
-        info = self._infos.get(name)
-        return f"{self._root}/{name}/diff" if info is not None and info.form == DIRECTORIES else f"{self._run}/{_short(name)}"
-
-    def load(self) -> None:
-        """Reads what was prepared before. Called once by open_layers."""
+    def load(self) -> list[str]:
+        """Reads what was prepared before; returns the layers that were not confirmed. Called once by open_layers."""
+        unconfirmed = []
         for name in os.listdir(self._root):
             try:
                 with open(f"{self._root}/{name}/layer.json", "rb") as file:
                     info = msgspec.json.decode(file.read(), type=LayerInfo)
                     asked = os.fstat(file.fileno()).st_mtime
             except (OSError, msgspec.MsgspecError):
-                continue  # not a layer, or not a whole one: prepared anew when it is asked for
+                # Not a layer, or not a whole one: prepared anew when it is asked for, or by `complete`.
+                if _HEX.match(name) and os.path.exists(f"{self._root}/{name}/tar"):
+                    unconfirmed.append(name)
+                continue
             if info.diff_id == f"sha256:{name}":
                 self._infos[name] = info
                 self._asked[name] = asked
+        return unconfirmed
+
+    async def complete(self, name: str) -> None:
+        """Makes the index of a layer anew whose tar is here: containers may have it. Called by open_layers."""
+        try:
+            await self._prepare(name, images_pb2.Layer(diff_id=f"sha256:{name}"), "")
+        except SkerryError as error:
+            _log.warning("a layer cannot be used", extra={"layer": name, "error": str(error)})
 
 
 @asynccontextmanager
@@ -475,7 +314,7 @@ async def open_layers(root: str, run: str, *, form: str = "", tls: Tls | None = 
         raise InvalidArgument(f"bad layer form {form!r}: known are {EROFS}, {DIRECTORIES}")
     store, points = os.path.join(root, "layers"), os.path.join(run, "layers")
     os.makedirs(store, mode=0o700, exist_ok=True)
-    for name in (_EMPTY, _NOTHING):
+    for name in (EMPTY, NOTHING):
         os.makedirs(os.path.join(points, name), mode=0o700, exist_ok=True)
 
     def enter() -> None:
@@ -489,7 +328,8 @@ async def open_layers(root: str, run: str, *, form: str = "", tls: Tls | None = 
         if not form:
             form = EROFS if await loop.run_in_executor(thread, mounts.erofs_works, store) else DIRECTORIES
         layers = Layers(store, points, form, thread, tls, limits)
-        await loop.run_in_executor(thread, layers.load)
+        for name in await loop.run_in_executor(thread, layers.load):
+            await layers.complete(name)
         yield layers
     finally:
         thread.shutdown()
@@ -500,22 +340,6 @@ def _hex(diff_id: str) -> str:
     if match is None:
         raise InvalidArgument(f"invalid layer digest: {diff_id!r}")
     return match.group(1)
-
-
-def _short(name: str) -> str:
-    """24 characters, 144 bits of the digest: 127 layers fit in one page of mount options."""
-    return base64.urlsafe_b64encode(bytes.fromhex(name))[:24].decode()
-
-
-def _stack(names: Sequence[str]) -> list[str]:
-    """Topmost first. The same layer twice would be refused by overlayfs; all that its lower place holds is hidden by its upper one."""
-    return list(dict.fromkeys(reversed(names)))
-
-
-def _sweep(root: str) -> None:
-    for name in os.listdir(root):
-        if name.startswith((".new-", ".old-", ".probe-")):
-            shutil.rmtree(f"{root}/{name}", ignore_errors=True)
 
 
 def tree_size(directory: str) -> int:

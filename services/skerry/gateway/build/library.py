@@ -21,6 +21,7 @@ from skerry.gateway.peers import Peers
 
 _WHAT = "the image store"
 _HUB = "https://index.docker.io/v1/"
+_HUB_NAMES = frozenset({"docker.io", "index.docker.io"})
 
 
 class Library:
@@ -55,7 +56,7 @@ class Library:
 
     async def _pull(self, name: str, platform: str) -> pb.Image:
         reference = name if "@" in name else join_reference(*_name_and_tag(name))
-        request = pb.PullRequest(reference=reference, platform=platform, auth=self._auth(name))
+        request = pb.PullRequest(reference=reference, platform=platform, auth=credentials(self._registries, name))
         stream = self._peers.images.Pull(request)
         try:
             async for item in stream:
@@ -68,18 +69,6 @@ class Library:
         if (image := await self._local(name)) is None:
             raise NotFound(f"No such image: {familiar(name)}")
         return image
-
-    def _auth(self, name: str) -> pb.RegistryAuth:
-        first = name.partition("/")[0] if "/" in name else ""
-        host = first if "." in first or ":" in first or first == "localhost" else ""
-        given = self._registries.get(host or _HUB) or self._registries.get(f"https://{host}") or {}
-        return pb.RegistryAuth(
-            username=given.get("username", ""),
-            password=given.get("password", ""),
-            server_address=given.get("serveraddress", ""),
-            identity_token=given.get("identitytoken", ""),
-            registry_token=given.get("registrytoken", ""),
-        )
 
     async def cached(self, parent: pb.Image | None, config: Config) -> pb.Image | None:
         """Returns the image that this step made before, leased to the build."""
@@ -145,6 +134,26 @@ def registry_config(header: str) -> dict[str, dict[str, str]]:
         for host, given in document.items()
         if isinstance(given, dict)
     }
+
+
+def credentials(registries: dict[str, dict[str, str]], name: str) -> pb.RegistryAuth:
+    """Returns what X-Registry-Config has for the registry of an image's name."""
+    first = name.partition("/")[0] if "/" in name else ""
+    host = first if "." in first or ":" in first or first == "localhost" else "docker.io"
+    wanted = {_HUB, "docker.io", "index.docker.io"} if host in _HUB_NAMES else {host}
+    given = next((one for key, one in registries.items() if key == host or key in wanted or _host(key) in wanted), {})
+    return pb.RegistryAuth(
+        username=given.get("username", ""),
+        password=given.get("password", ""),
+        server_address=given.get("serveraddress", ""),
+        identity_token=given.get("identitytoken", ""),
+        registry_token=given.get("registrytoken", ""),
+    )
+
+
+def _host(key: str) -> str:
+    # Old clients write whole URLs.
+    return key.removeprefix("https://").removeprefix("http://").partition("/")[0]
 
 
 def no_image() -> Failed:

@@ -5,6 +5,7 @@ import email.message
 import os
 import posixpath
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -133,9 +134,12 @@ async def clone(stack: AsyncExitStack, remote: str, builds: Builds) -> Spooled:
     The repository is untrusted: its hooks and filters do not run, submodules are fetched by the same rules, and the working tree is
     never made: the tar comes from `git archive`.
     """
-    url, ref, directory = _git_parts(remote)
+    url, ref, directory = git_parts(remote)
     os.makedirs(builds.place.directory, mode=0o700, exist_ok=True)
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="git-", dir=builds.place.directory))
+
+    # No file that git makes may be larger than a context.
+    bound = [prlimit, f"--fsize={builds.place.limit}"] if (prlimit := shutil.which("prlimit")) else []
 
     async def git(*words: str) -> process.Result:
         environ = {
@@ -149,7 +153,7 @@ async def clone(stack: AsyncExitStack, remote: str, builds: Builds) -> Spooled:
         }
         environ |= {name: os.environ[name] for name in ("http_proxy", "https_proxy", "no_proxy") if name in os.environ}
         options = ("-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never", "-c", "protocol.file.allow=never", "-C", folder)
-        return await process.run(["git", *options, *words], timeout=_GIT_SECONDS, check=False, env=environ)
+        return await process.run([*bound, "git", *options, *words], timeout=_GIT_SECONDS, check=False, env=environ)
 
     async def checked(*words: str) -> None:
         result = await git(*words)
@@ -182,7 +186,8 @@ async def clone(stack: AsyncExitStack, remote: str, builds: Builds) -> Spooled:
     return Spooled(file, size)
 
 
-def _git_parts(remote: str) -> tuple[str, str, str]:
+def git_parts(remote: str) -> tuple[str, str, str]:
+    """Returns URL, reference (empty: the server's own) and directory of URL#REFERENCE:DIRECTORY. Raises InvalidArgument."""
     url, _, fragment = remote.partition("#")
     ref, _, directory = fragment.partition(":")
     if url.startswith("github.com/"):

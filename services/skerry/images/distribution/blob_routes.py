@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from skerry.core.errors import NotFound
+from skerry.core.errors import NotFound, SkerryError
 from skerry.images.catalog.repositories import BlobPlace
 from skerry.images.distribution.access import Caller, canonical
 from skerry.images.distribution.mirror import Mirror
@@ -133,7 +133,8 @@ class BlobRoutes:
             raise Refusal("SIZE_INVALID", f"the blob is larger than the {room} bytes that are left", status=413)
         try:
             await upload.append(body_of(request, self._shelf.uploads.idle), room)
-        except Refusal:
+        except (Refusal, SkerryError):
+            # Too much, or a full disk: what came makes place at once.
             await self._shelf.uploads.end(upload)
             raise
 

@@ -35,7 +35,7 @@ class DistributionSettings(StoreSettings, frozen=True, kw_only=True):
     # Seconds for which a blob is kept that no manifest names.
     distribution_loose_seconds: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
     # Uploads open at once, and seconds without a byte after which one is given up.
-    distribution_uploads: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 256
+    distribution_uploads: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 128
     distribution_upload_idle: Annotated[float, msgspec.Meta(gt=0)] = 600.0
     distribution_max_manifest: Annotated[int, msgspec.Meta(ge=1, le=64 << 20)] = 4 << 20
     distribution_max_blob: Annotated[int, msgspec.Meta(ge=1)] = 64 << 30

@@ -83,6 +83,7 @@ class Tokens:
 def load_key(path: str) -> bytes:
     """Returns the key kept at path, made when there is none. Blocks. Raises InvalidArgument, Failed."""
     if not os.path.exists(path):
+        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
         write_atomic(path, os.urandom(_KEY_BYTES).hex().encode())
     try:
         with open(path, "rb") as file:

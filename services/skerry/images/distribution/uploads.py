@@ -13,7 +13,7 @@ from skerry.images.blobs import Blobs, BlobWriter
 from skerry.images.catalog.repositories import BlobPlace
 from skerry.images.distribution.refusals import Refusal
 
-_GATHERED = 1 << 20
+_GATHERED = 1 << 18
 _SHA512 = "sha512:"
 
 
@@ -58,7 +58,10 @@ class Upload:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
             await asyncio.wait({writing})
-            self.offset += len(data)
+            if writing.exception() is None:
+                self.offset += len(data)
+            else:
+                self.over = True
             raise
         self.offset += len(data)
         self.touched = time.monotonic()
