@@ -268,3 +268,22 @@ async def test_a_start_waits_for_a_copy_and_a_client_that_leaves_frees_it(node: 
     assert (await asyncio.wait_for(starting, 10)).state.status == pb.STATUS_RUNNING
     await node.remove(container)
     assert node.leftovers(container) == []
+
+
+async def test_limits_and_clients_that_do_nothing() -> None:
+    async with containers_node(SKERRY_CONTAINERS_COPY_BYTES="100000", SKERRY_CONTAINERS_COPY_SILENCE="0.5") as node:
+        container = await node.create("sleep", "1000")
+        for data in (archive(entry("big", content=bytes(200_000))), gzip.compress(archive(entry("big", content=bytes(200_000))))):
+            with pytest.raises(InvalidArgument, match="more than 100000 bytes"):
+                await put(node, container, "/tmp", data)
+
+        async def silent() -> AsyncIterator[pb.PutArchiveRequest]:
+            yield pb.PutArchiveRequest(open=pb.PutArchiveOpen(container=container, path="/tmp"))
+            yield pb.PutArchiveRequest(chunk=archive(entry("half", content=b"x" * 4000))[:1024])
+            await asyncio.sleep(30)
+
+        asking = asyncio.ensure_future(call(lambda: node.containers.PutArchive(silent())))
+        await asyncio.sleep(0.3)
+        assert (await asyncio.wait_for(node.start_container(container), 10)).state.status == pb.STATUS_RUNNING
+        with pytest.raises(Failed, match="nothing moved for"):
+            await asyncio.wait_for(asking, 10)

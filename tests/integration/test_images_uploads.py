@@ -233,6 +233,7 @@ async def test_hostile_archives_by_pipe_leave_nothing(images: Store, busybox: by
         "legacy: nonsense": packed({"repositories": b"[]"}),
         "legacy: id leads out": packed({"repositories": b'{"x":{"1":"../../etc"}}'}),
         "index of indexes": packed({"index.json": b'{"schemaVersion":2,"manifests":[' + b'{"digest":"x","size":1},' * 3 + b"]}"}),
+        "schema 1": packed({"index.json": b'{"schemaVersion":1}'}),
         "blob of another digest": packed({**good, f"blobs/sha256/{digest(config)}": config + b" "}),
         "layer of another digest": packed({**good, f"blobs/sha256/{digest(busybox)}": busybox + bytes(512)}),
         "no blob": packed({name: body for name, body in good.items() if body is not busybox}),

@@ -1,6 +1,7 @@
 """One image store for many nodes, with real parts: docker-registry, MongoDB's wire protocol, S3 (rclone, moto), crun, three namespaces."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import signal
@@ -16,9 +17,10 @@ from integration.containers_node import eventually
 from integration.images_registry import REGISTRY
 from integration.shared_store import Middle, fetched, middle, node
 from integration.tars import Member, archive
+from skerry.api.containers.v1 import containers_pb2
 from skerry.api.events.v1 import events_pb2
 from skerry.api.images.v1 import images_pb2 as pb
-from skerry.core.errors import SkerryError
+from skerry.core.errors import NotFound, SkerryError
 from skerry.core.rpc.channel import call
 
 pytestmark = pytest.mark.root
@@ -182,6 +184,44 @@ async def test_a_loaded_image_comes_back_whole_through_the_store_itself(shared: 
         # As plain tars they came, compressed they are kept.
         sizes = shared.objects()
         assert sum(sizes.values()) < sum(layer.size for layer in loaded.image.layers) / 1.5
+
+
+@pytest.mark.parametrize("shared", ["rclone"], indirect=True)
+async def test_what_is_made_over_the_bucket_goes_out_again(shared: Middle) -> None:
+    """Commit on a node, save by one replica and load by the other, push and pull back: no replica has a file of its own."""
+    async with shared.replica(1) as one, shared.replica(2) as two, node(shared, 1, 1) as under_test:
+        (loaded,) = await one.load(busybox.archive([busybox.layer()], ["test/base:1"]))
+        under_test.image = loaded.image
+        container, code, _ = await under_test.run_to_end("sh", "-c", "echo changed > /note")
+        assert code == 0
+        request = containers_pb2.CommitLayerRequest(container=container, holder="node1/commit")
+        layer = (await call(lambda: under_test.containers.CommitLayer(request))).layer
+        name = f"{REGISTRY}/test/made:1"
+        made = (
+            await call(
+                lambda: two.stub.Commit(pb.CommitRequest(parent="test/base:1", diff_id=layer.diff_id, name=name, created_by="a test"))
+            )
+        ).image
+        await call(lambda: two.stub.ReleaseLease(pb.ReleaseLeaseRequest(holder="node1/commit")))
+        saved = b""
+        async for piece in two.stub.Save(pb.SaveRequest(images=[name])):
+            saved += piece.chunk
+        pushed = [step.pushed async for step in one.stub.Push(pb.PushRequest(reference=name)) if step.HasField("pushed")]
+        assert pushed[0].digest.startswith("sha256:")
+        blobs = {key for key in shared.objects() if "/blobs/" in key}
+        # All gone, all back: from the archive, then from the registry.
+        for again in (lambda: one.load(saved), lambda: one.pull(name)):
+            for removed in (name, "test/base:1"):
+                with contextlib.suppress(NotFound):
+                    await call(lambda removed=removed: two.stub.Remove(pb.RemoveRequest(image=removed, force=True)))
+            await under_test.remove(container)
+            await again()
+            back = await fetched(two, name)
+            assert (back.id, list(back.layers)) == (made.id, list(made.layers))
+            under_test.image = back
+            container, code, output = await under_test.run_to_end("cat", "/note")
+            assert (code, b"changed" in output) == (0, True)
+        assert blobs <= {key for key in shared.objects() if "/blobs/" in key}
 
 
 def _peak(pid: int) -> int:

@@ -3,7 +3,7 @@ import pytest
 from grpc.aio import AioRpcError, Metadata
 
 from skerry.core.errors import Failed, SkerryError, Unavailable
-from skerry.core.rpc.errors import CODES, from_rpc, to_trailers
+from skerry.core.rpc.errors import CODES, from_rpc, kind_of, to_trailers
 
 CLASSES = sorted(SkerryError.__subclasses__(), key=lambda cls: cls.__name__)
 
@@ -33,3 +33,12 @@ def test_a_bug_over_there_is_not_dressed_up(code: grpc.StatusCode) -> None:
 def test_failed_is_not_confused_with_a_crash() -> None:
     error = AioRpcError(CODES[Failed], Metadata(), Metadata(*to_trailers(Failed("no"))), details="no")
     assert type(from_rpc(error)) is Failed
+
+
+def test_a_services_own_subclass_arrives_as_the_class_it_refines() -> None:
+    class Refined(Failed):
+        pass
+
+    error = Refined("no")
+    assert kind_of(error) is Failed
+    assert type(from_rpc(AioRpcError(CODES[kind_of(error)], Metadata(), Metadata(*to_trailers(error)), details="no"))) is Failed

@@ -13,7 +13,8 @@ def test_every_error_class_has_a_status_on_both_sides() -> None:
     # The gateway's own two are InvalidArgument and never leave it.
     classes = set(errors.SkerryError.__subclasses__())
     assert classes == set(HTTP) == set(CODES)
-    assert set(errors.InvalidArgument.__subclasses__()) == {BadInput, TooLarge}
+    own = {one for one in errors.InvalidArgument.__subclasses__() if one.__module__.startswith("skerry.gateway")}
+    assert own == {BadInput, TooLarge}
 
 
 @pytest.mark.parametrize(("cls", "status"), HTTP.items())

@@ -70,6 +70,9 @@ class Settings(Common, frozen=True, kw_only=True):
     disk_share: float = 0.1
     # Seconds that output pipes are waited for when others still hold them after a container's exit.
     drain_output: float = 2.0
+    # Bytes that one archive put into a container may unpack to, and seconds for which nothing may move until a copy is ended.
+    copy_bytes: Annotated[int, msgspec.Meta(ge=1)] = 1 << 40
+    copy_silence: Annotated[float, msgspec.Meta(gt=0)] = 600.0
 
 
 @asynccontextmanager
@@ -95,6 +98,8 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
             boot_id=read_boot_id(),
             quota=settings.quota,
             drain_seconds=settings.drain_output,
+            copy_bytes=settings.copy_bytes,
+            copy_silence=settings.copy_silence,
             image_store=settings.images or f"unix:{settings.run}/images.sock",
             router=settings.logs or f"unix:{settings.run}/logs.sock",
             host=host_facts(),

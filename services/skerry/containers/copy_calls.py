@@ -11,8 +11,6 @@ from skerry.containers.copy.run import copying
 from skerry.containers.node import Node
 from skerry.core.errors import Failed, InvalidArgument
 
-# Above what anybody copies, below what an archive that unpacks to itself fills disks with.
-_MOST_BYTES = 1 << 40
 _MOST_MEMBERS = 1000
 
 
@@ -54,13 +52,10 @@ class CopyCalls(ContainersServiceServicer):
             create_path=opened.create_path,
             owner=opened.chown or (container.spec.user if opened.copy_uid_gid else ""),
             mode=opened.chmod & 0o7777 if opened.HasField("chmod") else None,
-            most_bytes=_MOST_BYTES,
+            most_bytes=container.environment.copy_bytes,
         )
         async with copying(container, job) as copy:
-            async for request in request_iterator:
-                if not await copy.write(request.chunk):
-                    break
-            await copy.finish()
+            await copy.take(request.chunk async for request in request_iterator)
         await container.publish("extract-to-dir")
         return pb.PutArchiveResponse()
 

@@ -30,6 +30,8 @@ class Environment:
     boot_id: str
     quota: int
     drain_seconds: float
+    copy_bytes: int
+    copy_silence: float
     image_store: str
     router: str
     host: HostFacts

@@ -14,8 +14,6 @@ from skerry.core import process
 from skerry.core.errors import Failed, SkerryError
 
 CHUNK = 1 << 20
-# A client that takes, or gives, nothing for so long has lost its interest; the container's start waits for the end of the copy.
-_SILENT_SECONDS = 600.0
 _MESSAGE = 1 << 20
 _TRIES = 3
 # Neither site nor runpy: it starts in a third of the time.
@@ -51,6 +49,25 @@ class Copy:
             return False
         self._moved += len(data)
         return True
+
+    async def take(self, pieces: AsyncIterator[bytes]) -> None:
+        """Gives the whole archive and waits for its end, which may come before that of the pieces. Raises what went wrong."""
+        feeding = asyncio.ensure_future(self._feed(pieces))
+        ended = asyncio.ensure_future(self._ended.wait())
+        try:
+            await asyncio.wait({feeding, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if feeding.done():
+                feeding.result()  # raises what the pieces' source raised
+            await self.finish()
+        finally:
+            feeding.cancel()
+            ended.cancel()
+            await asyncio.wait({feeding, ended})
+
+    async def _feed(self, pieces: AsyncIterator[bytes]) -> None:
+        async for piece in pieces:
+            if not await self.write(piece):
+                return
 
     async def finish(self) -> None:
         """Ends the input, waits until the worker has ended and the root was given back. Raises what went wrong."""
@@ -132,14 +149,16 @@ class Copy:
             raise _told(status, words)
 
     async def _end_of(self, child: process.Child) -> int:
+        # A client that takes, or gives, nothing for so long has lost its interest; the container's start waits for the end of the copy.
+        silence = self._container.environment.copy_silence
         while True:
             before = self._moved
             try:
-                async with asyncio.timeout(_SILENT_SECONDS):
+                async with asyncio.timeout(silence):
                     return await child.wait()
             except TimeoutError:
                 if self._moved == before:
-                    raise Failed(f"the copy was ended: nothing moved for {_SILENT_SECONDS:g} seconds") from None
+                    raise Failed(f"the copy was ended: nothing moved for {silence:g} seconds") from None
 
 
 def _told(status: int, words: bytes) -> Exception:

@@ -24,11 +24,17 @@ _KEY = "grpc-status-details-bin"
 _DOMAIN = "skerry"
 
 
+def kind_of(error: errors.SkerryError) -> type[errors.SkerryError]:
+    """Returns the class that an error is on the wire: its own, or the one that a service's subclass refines."""
+    return next(cls for cls in type(error).__mro__ if cls in CODES)
+
+
 def to_trailers(error: errors.SkerryError) -> tuple[tuple[str, bytes], ...]:
     """Packs the class's name: gRPC's codes merge what Docker answers with 409 and 304."""
     detail = AnyMessage()
-    detail.Pack(ErrorInfo(reason=type(error).__name__, domain=_DOMAIN))
-    status = Status(code=CODES[type(error)].value[0], message=str(error), details=[detail])
+    kind = kind_of(error)
+    detail.Pack(ErrorInfo(reason=kind.__name__, domain=_DOMAIN))
+    status = Status(code=CODES[kind].value[0], message=str(error), details=[detail])
     return ((_KEY, status.SerializeToString()),)
 
 

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from skerry.core.errors import InvalidArgument, SkerryError
 from skerry.core.metrics import Counter, Histogram
-from skerry.core.rpc.errors import CODES, to_trailers
+from skerry.core.rpc.errors import CODES, kind_of, to_trailers
 from skerry.core.rpc.options import SERVER_OPTIONS
 from skerry.core.rpc.tls import Tls, server_credentials
 
@@ -83,7 +83,7 @@ class Calls(grpc.aio.ServerInterceptor):
             yield
         except SkerryError as error:
             code = type(error).__name__
-            await context.abort(CODES[type(error)], str(error), trailing_metadata=to_trailers(error))
+            await context.abort(CODES[kind_of(error)], str(error), trailing_metadata=to_trailers(error))
         except asyncio.CancelledError:
             code = "Cancelled"
             raise
