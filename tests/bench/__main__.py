@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from engines import Engine, dockerd_engine, skerry_engine
 from images.busybox import make_busybox
-from tests.bench import images, work
+from tests.bench import copies, images, work
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -42,6 +42,8 @@ ROWS = (
     Row("log-read", "reading them", work.log_read, 3, 0.7),
     Row("log-since", "--since after the last line", work.log_since, 5, 0.1),
     Row("attach", "attach of 300 MB", work.attach, 3, 1.0),
+    Row("cp-in", "cp of 500 MB into a container", copies.copy_in, 3, 0.9),
+    Row("cp-out", "cp of 500 MB out of it", copies.copy_out, 3, 0.9),
     Row("pull", "pull of 250 MB, registry on loopback", images.pull, 3, 0.30),
     Row("pull-cpu", "CPU seconds of that", images.pull_cpu, 1, 0.30),
     Row("pull-memory", "peak memory of the service that pulls", images.pull_memory, 1, 0, "MiB"),

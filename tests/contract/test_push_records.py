@@ -96,3 +96,9 @@ async def test_an_image_that_was_removed_during_its_push_stays_removed(catalog: 
     assert await catalog.all() == []
     assert await catalog.documents(OTHER) == []
     assert await catalog.blobs_in_use() == set()
+
+
+async def test_what_pushes_saw_elsewhere_is_no_blob_of_this_store(catalog: Catalog) -> None:
+    await catalog.saw("r", "a", [LAYER])
+    assert await catalog.blobs_in_use() == set()
+    assert await catalog.used_bytes("") == 0

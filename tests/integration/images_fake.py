@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import socket
 import ssl
 import threading
 import time
@@ -33,6 +34,8 @@ class FakeRegistry:
         self.sent = 0
         # Whether Range is honoured.
         self.ranges = True
+        # Set: answers under way break off.
+        self.broken = False
         self.address = ""
         self.handler: type[BaseHTTPRequestHandler] = BaseHTTPRequestHandler
 
@@ -124,6 +127,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         with contextlib.suppress(OSError):
             for start in range(0, len(body), 1 << 16):
+                if self.registry.broken:
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    self.close_connection = True
+                    return
                 self.wfile.write(body[start : start + (1 << 16)])
                 self.registry.sent += len(body[start : start + (1 << 16)])
                 time.sleep(self.registry.pause)

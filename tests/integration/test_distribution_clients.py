@@ -104,6 +104,15 @@ def remove(store: Served, name: str) -> None:
     asked(store, ask)
 
 
+def findings(store: Served) -> list[str]:
+    """Returns what `skerry images fsck` finds."""
+
+    async def ask(one: Store) -> list[str]:
+        return [step.finding.text async for step in one.stub.Check(pb.CheckRequest()) if step.HasField("finding")]
+
+    return asked(store, ask)
+
+
 def skopeo(store: Served, *words: str) -> str:
     return store.inside.run("skopeo", "--insecure-policy", *words)
 
@@ -259,7 +268,9 @@ def test_what_is_no_image_stays_over_sweeps_and_restarts(store: Served) -> None:
     assert "arti/fact:1" in images(store)
     assert store.client.push_manifest("arti/fact", "1", document).status == 201
     assert "arti/fact:1" not in images(store)
+    store.client.push_blob("arti/fact", b"of another algorithm", "sha512")
     load(store, "arti/fact:1")
+    assert findings(store) == []
     assert store.client("GET", "/v2/arti/fact/manifests/1").json() != document
 
 

@@ -17,7 +17,7 @@ from integration.distribution_kit import ADDRESS, Answer, Client, Served, artifa
 from integration.images_fake import FakeRegistry, fake_registry
 from integration.images_secured import HTPASSWD, docker_registry
 from integration.netns import Namespace, namespace
-from integration.test_distribution_clients import LAYERS, images, load, tar_of
+from integration.test_distribution_clients import LAYERS, findings, images, load, tar_of
 
 pytestmark = pytest.mark.root
 
@@ -65,6 +65,7 @@ def test_what_was_fetched_is_not_fetched_again(store: Served, upstream: FakeRegi
     assert store.client("GET", "/v2/library/some/manifests/1").body == got.body
     assert store.client("GET", f"/v2/library/some/manifests/{digest}").body == got.body
     assert upstream.asked_for("/v2/library/some/manifests") == manifests == 1
+    assert findings(store) == []
     # A copy is no image.
     assert images(store) == {}
 

@@ -247,7 +247,8 @@ async def test_a_client_certificate_of_certs_d_is_shown(inside: Namespace, tmp_p
             folder = certificates / fake.address
             folder.mkdir(parents=True)
             shutil.copy(files.ca, folder / "ca.crt")
-            await refused(images, f"{fake.address}/x:1")
+            error = await refused(images, f"{fake.address}/x:1")
+            assert repr(error) == repr(Failed(f'Get "https://{fake.address}/v2/": remote error: tls: certificate required'))
             shutil.copy(files.cert, folder / "client.cert")
             shutil.copy(files.key, folder / "client.key")
             await images.pull(f"{fake.address}/x:1")

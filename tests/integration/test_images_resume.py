@@ -17,6 +17,7 @@ import zstandard
 from integration.images_fake import FakeRegistry, digest_of, fake_registry
 from integration.images_registry import Store, store
 from integration.netns import Namespace, namespace
+from skerry.core.rpc.channel import translated
 
 pytestmark = pytest.mark.root
 FORMS: dict[str, Callable[[bytes], bytes]] = {
@@ -114,6 +115,26 @@ async def test_a_pull_given_up_goes_on_where_it_stopped_at_another_registry(insi
             other.add("1", [large])
             await images.pull(f"{other.address}/x:1")
             assert ranges(other, digest_of(large))[0] > "bytes=0-"
+
+
+async def test_when_the_network_is_cut_for_good_the_pull_fails_clearly_and_the_next_goes_on(
+    inside: Namespace, fake: FakeRegistry, tmp_path: Path
+) -> None:
+    large = layer(5_000_000)
+    async with store(inside, tmp_path) as images:
+        with fake_registry(inside) as cut:
+            cut.add("1", [large])
+            pulling = await begin(images, cut, f"{cut.address}/x:1", 1_000_000)
+            cut.broken = True
+            await asyncio.sleep(0.1)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await pulling
+        assert f'Get "http://{cut.address}/v2/"' in str(translated(caught.value))
+        had = parts(tmp_path)[digest_of(large)[7:]]
+        assert had > 500_000
+        fake.add("1", [large])
+        await images.pull(f"{fake.address}/x:1")
+        assert ranges(fake, digest_of(large)) == [f"bytes={had}-"]
 
 
 async def test_a_registry_without_range_is_read_from_the_start(inside: Namespace, fake: FakeRegistry, tmp_path: Path) -> None:

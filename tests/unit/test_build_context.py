@@ -118,6 +118,14 @@ def test_hashes_are_docker_s_and_know_no_times(read: Callable[..., Tree]) -> Non
     assert digest("*.txt") == digest("a.txt")
 
 
+def test_what_a_hard_link_names_counts_with_it(read: Callable[..., Tree]) -> None:
+    def digest(content: bytes) -> str:
+        (source,) = sources.resolve(read(("d/file", "f", content), ("link", "h:d/file", b"")), ["link"], context=True)
+        return source.digest
+
+    assert digest(b"one") == digest(b"one") != digest(b"two")
+
+
 def test_words_that_name_nothing_are_refused(read: Callable[..., Tree]) -> None:
     tree = read(("a", "f", b""))
     for words, text in (

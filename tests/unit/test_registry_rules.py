@@ -7,7 +7,7 @@ from skerry.core.errors import InvalidArgument
 from skerry.images.registry.auth import Challenge, challenge_of
 from skerry.images.registry.endpoints import endpoints
 from skerry.images.registry.proxies import Proxies, from_environment
-from skerry.images.registry.transport import retry_after
+from skerry.images.registry.transport import retry_after, same_host
 
 
 def bases(domain: str, mirrors: list[str], insecure: list[str], *addresses: str) -> list[str]:
@@ -84,3 +84,19 @@ def test_challenges() -> None:
 )
 def test_retry_after_is_seconds_or_a_date(value: str, seconds: float) -> None:
     assert retry_after(value, 10.0) == seconds
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://r.example/v2/", "https://r.example/token", True),
+        ("https://r.example/v2/", "https://r.example:443/token", True),
+        ("http://r.example/v2/", "https://r.example/v2/", True),
+        ("https://r.example/v2/", "http://r.example/v2/", False),
+        ("https://r.example/v2/", "https://r.example:8443/v2/", False),
+        ("http://r.example:5000/v2/", "https://r.example/v2/", False),
+        ("https://r.example/v2/", "https://cdn.r.example/v2/", False),
+    ],
+)
+def test_a_password_is_only_for_the_host_it_was_meant_for(one: str, other: str, same: bool) -> None:
+    assert same_host(URL(one), URL(other)) == same

@@ -50,6 +50,7 @@ class CopyCalls(ContainersServiceServicer):
             opened.path,
             no_overwrite_dir_non_dir=opened.no_overwrite_dir_non_dir,
             create_path=opened.create_path,
+            file_or_directory=opened.file_or_directory,
             owner=opened.chown or (container.spec.user if opened.copy_uid_gid else ""),
             mode=opened.chmod & 0o7777 if opened.HasField("chmod") else None,
             most_bytes=container.environment.copy_bytes,

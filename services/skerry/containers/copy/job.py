@@ -40,6 +40,7 @@ class Job(NamedTuple):
     # put: see PutArchiveOpen.
     no_overwrite_dir_non_dir: bool = False
     create_path: bool = False
+    file_or_directory: bool = False
     owner: str = ""
     mode: int | None = None
     # Limits on what one archive may hold; the tar reader has its own on names and headers.

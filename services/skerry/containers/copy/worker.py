@@ -108,8 +108,20 @@ def _get_members(view: View, job: Job) -> None:
     out.close()
 
 
+def _place(view: View, path: str) -> tuple[str, str]:
+    """Returns the directory that one member goes in and the name that it gets there; an empty one: its own."""
+    try:
+        os.close(view.open(path, _PATH | os.O_DIRECTORY))
+    except OSError:
+        above, name = posixpath.split(view.evaluate(path))
+        return above, name
+    return path, ""
+
+
 def _put(view: View, job: Job) -> None:
-    path = absolute(job.path)
+    path, name = absolute(job.path), ""
+    if job.file_or_directory:
+        path, name = _place(view, path)
     if job.create_path:
         make_below(view.root, path)
     try:
@@ -133,6 +145,8 @@ def _put(view: View, job: Job) -> None:
     extractor = Extractor(stream, view, root, place, no_overwrite_dir_non_dir=job.no_overwrite_dir_non_dir, owner=owner, mode=job.mode)
     try:
         for entry in tar.members(stream, _UNKNOWN_SIZE):
+            if name:
+                entry.name = entry.path = os.fsencode(name)
             extractor.add(entry)
         extractor.finish()
     except InvalidArgument as error:

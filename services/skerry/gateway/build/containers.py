@@ -146,7 +146,11 @@ class Containers:
         """Writes files into a container. Raises Failed in Docker's words where it has some."""
         user, _, group = chown.partition(":")
         opening = pb.PutArchiveOpen(
-            container=container_id, path=archive.path, create_path=True, chown=f"{user}:{group or user}" if chown else ""
+            container=container_id,
+            path=archive.path,
+            create_path=True,
+            chown=f"{user}:{group or user}" if chown else "",
+            file_or_directory=archive.file_or_directory,
         )
 
         async def requests() -> AsyncIterator[pb.PutArchiveRequest]:

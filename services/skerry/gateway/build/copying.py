@@ -134,7 +134,8 @@ class Copying:
         for source in sources:
             archive = await self._archive(container_id, source, target, owned=bool(step.chown))
             last = archives[-1] if archives else None
-            if last is not None and last.path == archive.path and not (last.raw or archive.raw or archive.directories):
+            alone = archive.raw or archive.directories or archive.file_or_directory
+            if last is not None and last.path == archive.path and not (alone or last.raw or last.file_or_directory):
                 last.sources += archive.sources
             else:
                 archives.append(archive)
@@ -151,6 +152,8 @@ class Copying:
             return Archive(target.rstrip("/") or "/", [(source, "")])
         if await asyncio.to_thread(source.archive):
             return Archive(target.rstrip("/") or "/", [(source, "")], raw=True)
+        if not owned and not target.endswith("/"):
+            return Archive(target, [(source, file_name(source))], file_or_directory=True)
         path, is_directory = target, True
         if not target.endswith("/"):
             path, is_directory = await self._containers.where(container_id, target)

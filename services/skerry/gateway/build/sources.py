@@ -133,6 +133,8 @@ class Archive(msgspec.Struct):
     directories: list[str] = []
     # The content of the only source is an archive itself.
     raw: bool = False
+    # path is a file's place, unless there is a directory.
+    file_or_directory: bool = False
 
     def pieces(self, *, keep_owner: bool) -> Iterator[bytes]:
         """Yields the archive. Blocks. keep_owner: owners and set-id bits stay; else all belongs to root. Raises Missing."""

@@ -221,7 +221,9 @@ class Tree:
             *member.xattrs,
         )
         digest = hashlib.sha256("".join(f"{key}{value}" for key, value in fields).encode("utf-8", "surrogateescape"))
-        if member.kind == REGULAR:
+        original = self.described(node)
+        if original is not None and original.kind == REGULAR:
+            # A hard link's too, unlike dockerd: copied without the file that it names, nothing else would tell that that changed.
             for data in self.content(node):
                 digest.update(data)
         return digest.hexdigest()

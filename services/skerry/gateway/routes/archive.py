@@ -1,5 +1,6 @@
 """docker cp: a path of a container described, read as tar, written from a tar."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,6 +18,7 @@ from skerry.gateway.docker.times import rfc3339
 
 STAT_HEADER = "X-Docker-Container-Path-Stat"
 _PIECE = 1 << 20
+_LINGER = 0.05
 
 
 def _path(call: Call) -> str:
@@ -79,10 +81,32 @@ async def put(call: Call) -> web.StreamResponse:
 
 
 async def pieces(call: Call) -> AsyncIterator[bytes]:
-    """Yields the body in pieces of at most 1 MiB, as large as they come."""
-    async for data in call.request.content.iter_any():
+    """Yields the body in pieces of at most 1 MiB. Each costs a message, so what comes in quick succession goes together."""
+    content = call.request.content
+    held: list[bytes] = []
+    size = 0
+    while True:
+        try:
+            async with asyncio.timeout(_LINGER if held else None):
+                data = await content.readany()
+        except TimeoutError:
+            data = b""
+            if content.at_eof():
+                break
+        else:
+            if not data and content.at_eof():
+                break
+        if data and size + len(data) <= _PIECE:
+            held.append(data)
+            size += len(data)
+            continue
+        if held:
+            yield b"".join(held)
         for start in range(0, len(data), _PIECE):
             yield data[start : start + _PIECE]
+        held, size = [], 0
+    if held:
+        yield b"".join(held)
 
 
 ROUTES: list[Route] = [

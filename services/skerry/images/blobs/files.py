@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from typing import BinaryIO
 
@@ -56,13 +57,16 @@ class _Writer:
 
     def take(self, limit: int) -> tuple[str, int]:
         """Takes what another process wrote into `path` instead of calling write."""
-        with open(self.path, "rb", buffering=0) as file:
+        # The disk writes while the processor hashes.
+        with ThreadPoolExecutor(1) as disk, open(self.path, "rb", buffering=0) as file:
+            written = disk.submit(os.fdatasync, self._file.fileno())
             buffer = memoryview(bytearray(_PIECE))
             while count := file.readinto(buffer):
                 self._hash.update(buffer[:count])
                 self._size += count
                 if self._size > limit:
                     raise InvalidArgument(f"layer is larger than {limit} bytes")
+            written.result()  # what the disk refused is told once only: here
         return self.commit()
 
     def close(self) -> None:

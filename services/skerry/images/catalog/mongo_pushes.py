@@ -16,13 +16,13 @@ class MongoPushes:
     """forms: a compressed form of a layer. places: a repository of a registry that had a blob."""
 
     def __init__(self, database: Db) -> None:
-        self._forms = database.forms
-        self._places = database.places
+        self._push_forms = database.forms
+        self._seen_places = database.places
 
     @answered
     async def prepare_pushes(self) -> None:
         """Makes the indexes."""
-        for collection, key in ((self._forms, "diff_id"), (self._places, "blob")):
+        for collection, key in ((self._push_forms, "diff_id"), (self._seen_places, "blob")):
             await collection.create_index(key)
             await collection.create_index("time_ns")
 
@@ -43,14 +43,14 @@ class MongoPushes:
                 update["$set"]["kept"] = True
             else:
                 update["$setOnInsert"] = {"kept": False}
-            await self._forms.update_one({"_id": f"{form.diff_id} {form.digest}"}, update, upsert=True)
-            await _drop_old(self._forms, {"diff_id": form.diff_id}, PER_LAYER)
-        if forms and await self._forms.estimated_document_count() > _ALL:
-            await _drop_old(self._forms, {}, _ALL)
+            await self._push_forms.update_one({"_id": f"{form.diff_id} {form.digest}"}, update, upsert=True)
+            await _drop_old(self._push_forms, {"diff_id": form.diff_id}, PER_LAYER)
+        if forms and await self._push_forms.estimated_document_count() > _ALL:
+            await _drop_old(self._push_forms, {}, _ALL)
 
     @answered
     async def forms(self, diff_id: str) -> list[Form]:
-        found = await self._forms.find({"diff_id": diff_id}).to_list()
+        found = await self._push_forms.find({"diff_id": diff_id}).to_list()
         found.sort(key=lambda form: (not form["kept"], -form["time_ns"], form["digest"]))
         return [Form(diff_id, form["digest"], form["size"], form["kept"], form["compression"]) for form in found]
 
@@ -60,19 +60,19 @@ class MongoPushes:
         for digest in digests:
             blob = f"{registry} {digest}"
             place = {"blob": blob, "repository": repository, "time_ns": now}
-            await self._places.update_one({"_id": f"{blob} {repository}"}, {"$set": place}, upsert=True)
-            await _drop_old(self._places, {"blob": blob}, PER_BLOB)
-        if digests and await self._places.estimated_document_count() > _ALL:
-            await _drop_old(self._places, {}, _ALL)
+            await self._seen_places.update_one({"_id": f"{blob} {repository}"}, {"$set": place}, upsert=True)
+            await _drop_old(self._seen_places, {"blob": blob}, PER_BLOB)
+        if digests and await self._seen_places.estimated_document_count() > _ALL:
+            await _drop_old(self._seen_places, {}, _ALL)
 
     @answered
     async def seen_in(self, registry: str, digest: str) -> list[str]:
-        return [place["repository"] async for place in self._places.find({"blob": f"{registry} {digest}"}, sort=_NEWEST)]
+        return [place["repository"] async for place in self._seen_places.find({"blob": f"{registry} {digest}"}, sort=_NEWEST)]
 
     async def kept_forms(self) -> dict[str, list[str]]:
         """Returns the kept forms' digests by diff_id."""
         found: dict[str, list[str]] = {}
-        async for form in self._forms.find({"kept": True}):
+        async for form in self._push_forms.find({"kept": True}):
             found.setdefault(form["diff_id"], []).append(form["digest"])
         return found
 

@@ -62,7 +62,7 @@ class Repository:
         return f"{self._endpoint.base}/v2/{self._name.path}/"
 
     async def ping(self) -> None:
-        """Asks whether a registry is there and whom it wants. Raises Failed, Unavailable."""
+        """Asks whether a registry is there and whom it wants: once, where another may do or no answer came. Raises Failed, Unavailable."""
 
         async def once() -> None:
             url = URL(f"{self._endpoint.base}/v2/", encoded=True)
@@ -73,7 +73,13 @@ class Repository:
                 if response.status == 401:
                     self._challenge = challenge_of(response.headers.get("WWW-Authenticate", ""))
 
-        await self.retried(once)
+        def final(error: Exception) -> bool:
+            return self._endpoint.mirror or isinstance(error, TimeoutError) or hopeless(error)
+
+        try:
+            await transport.retried(once, final=final)
+        except TRANSIENT as error:
+            raise self._last(error) from None
 
     async def manifest(self, tag_or_digest: str) -> tuple[bytes, str, str]:
         """Returns the bytes, the media type and the digest, which was checked. Raises NotFound, Unauthorized, Failed, Unavailable."""

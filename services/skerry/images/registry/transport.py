@@ -19,7 +19,7 @@ from skerry.core.errors import Failed
 from skerry.images.registry import proxies
 from skerry.images.registry.certificates import Certificates
 from skerry.images.registry.endpoints import Endpoint
-from skerry.images.registry.words import words_of
+from skerry.images.registry.words import is_tls_alert, words_of
 
 T = TypeVar("T")
 # A request's body, or what makes it: it may have to be sent a second time.
@@ -76,14 +76,15 @@ class Transport:
             there = URL(urljoin(str(url), target), encoded=True)
             if there.scheme not in ("http", "https") or not there.host:
                 raise Failed(f'{method.capitalize()} "{url}": unsupported protocol scheme "{there.scheme}"')
-            if not _same_host(url, there):
+            if not same_host(url, there):
                 # Storage services refuse two ways of authentication, and the user's password is the registry's business alone.
                 headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
             url = there
         raise Failed(f'{method.capitalize()} "{url}": stopped after {_REDIRECTS} redirects')
 
 
-def _same_host(one: URL, other: URL) -> bool:
+def same_host(one: URL, other: URL) -> bool:
+    """Tells whether what authorizes at one may be sent to other: the same server, or the same by TLS."""
     if one.host != other.host:
         return False
     if one.scheme == other.scheme:
@@ -109,13 +110,28 @@ async def open_transport(certificates: str) -> AsyncIterator[Transport]:
         yield Transport(session, Certificates(certificates), through)
 
 
-async def retried(once: Callable[[], Awaitable[T]], told: Callable[[float], None] | None = None) -> T:
+def hopeless(error: Exception) -> bool:
+    """Tells whether trying again would only keep the user waiting: nobody listens, no such name, no
+    good certificate, no TLS at all, a proxy that refuses.
+    """
+    if isinstance(error, aiohttp.ClientSSLError) or is_tls_alert(error):
+        return True
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return error.status < 500
+    return isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError | socket.gaierror)
+
+
+async def retried(
+    once: Callable[[], Awaitable[T]],
+    told: Callable[[float], None] | None = None,
+    final: Callable[[Exception], bool] = hopeless,
+) -> T:
     """Runs once until it returns, TRIES times at most; told hears the seconds of each pause. Raises the last of TRANSIENT."""
     for attempt in range(1, TRIES + 1):
         try:
             return await once()
         except TRANSIENT as error:
-            if attempt == TRIES or hopeless(error):
+            if attempt == TRIES or final(error):
                 raise
             await pause(attempt, error, told)
     raise AssertionError("the loop returns or raises")
@@ -142,17 +158,6 @@ def retry_after(value: str, now: float) -> float:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
     except (ValueError, TypeError):
         return 0
-
-
-def hopeless(error: Exception) -> bool:
-    """Tells whether trying again would only keep the user waiting: nobody listens, no such name, no
-    good certificate, no TLS at all, a proxy that refuses.
-    """
-    if isinstance(error, aiohttp.ClientSSLError):
-        return True
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return error.status < 500
-    return isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError | socket.gaierror)
 
 
 async def pause(failures: int, error: Exception, told: Callable[[float], None] | None = None) -> None:

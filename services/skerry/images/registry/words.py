@@ -33,6 +33,8 @@ def _reason(url: str, error: Exception) -> str:
         return _certificate(urlsplit(url).hostname or "", error.certificate_error)
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return _tls(error.os_error if isinstance(error, aiohttp.ClientSSLError) else error)
+    if is_tls_alert(error):
+        return _tls(error)
     if isinstance(error, aiohttp.ClientConnectorError):
         if isinstance(error.os_error, socket.gaierror):
             return f"dial tcp: lookup {error.host}: no such host"
@@ -46,6 +48,11 @@ def _reason(url: str, error: Exception) -> str:
     if isinstance(error, aiohttp.ClientOSError) and error.errno:
         return _of_system(error)
     return str(error) or type(error).__name__
+
+
+def is_tls_alert(error: Exception) -> bool:
+    """Tells whether a connection ended by the server's refusal in TLS: after the handshake it looks like an error of the system."""
+    return isinstance(error, aiohttp.ClientOSError) and "[SSL: " in str(error) and "_ALERT_" in str(error)
 
 
 def _of_system(error: OSError) -> str:
@@ -70,8 +77,8 @@ def _tls(error: Exception) -> str:
         return "http: server gave HTTP response to HTTPS client"
     if "CERTIFICATE_REQUIRED" in what:
         return "remote error: tls: certificate required"
-    if "ALERT" in what:
-        return f"remote error: tls: {what.partition('ALERT_')[2].lower().replace('_', ' ') or 'handshake failure'}"
+    if "ALERT_" in what:
+        return f"remote error: tls: {what.partition('ALERT_')[2].partition(']')[0].lower().replace('_', ' ')}"
     return f"tls: {what.lower().replace('_', ' ')}"
 
 

@@ -999,7 +999,7 @@ class PutArchiveRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[PutArchiveOpen, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class PutArchiveOpen(_message.Message):
-    __slots__ = ("container", "path", "no_overwrite_dir_non_dir", "copy_uid_gid", "create_path", "chown", "chmod")
+    __slots__ = ("container", "path", "no_overwrite_dir_non_dir", "copy_uid_gid", "create_path", "chown", "chmod", "file_or_directory")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     NO_OVERWRITE_DIR_NON_DIR_FIELD_NUMBER: _ClassVar[int]
@@ -1007,6 +1007,7 @@ class PutArchiveOpen(_message.Message):
     CREATE_PATH_FIELD_NUMBER: _ClassVar[int]
     CHOWN_FIELD_NUMBER: _ClassVar[int]
     CHMOD_FIELD_NUMBER: _ClassVar[int]
+    FILE_OR_DIRECTORY_FIELD_NUMBER: _ClassVar[int]
     container: str
     path: str
     no_overwrite_dir_non_dir: bool
@@ -1014,7 +1015,8 @@ class PutArchiveOpen(_message.Message):
     create_path: bool
     chown: str
     chmod: int
-    def __init__(self, container: _Optional[str] = ..., path: _Optional[str] = ..., no_overwrite_dir_non_dir: _Optional[bool] = ..., copy_uid_gid: _Optional[bool] = ..., create_path: _Optional[bool] = ..., chown: _Optional[str] = ..., chmod: _Optional[int] = ...) -> None: ...
+    file_or_directory: bool
+    def __init__(self, container: _Optional[str] = ..., path: _Optional[str] = ..., no_overwrite_dir_non_dir: _Optional[bool] = ..., copy_uid_gid: _Optional[bool] = ..., create_path: _Optional[bool] = ..., chown: _Optional[str] = ..., chmod: _Optional[int] = ..., file_or_directory: _Optional[bool] = ...) -> None: ...
 
 class PutArchiveResponse(_message.Message):
     __slots__ = ()
