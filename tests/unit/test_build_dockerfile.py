@@ -12,7 +12,8 @@ from skerry.gateway.build import notation
 from skerry.gateway.build.args import BuildArgs
 from skerry.gateway.build.dockerfile import Dockerfile, parse
 from skerry.gateway.build.expansion import expand, expand_words
-from skerry.gateway.build.instructions import Cmd, Copy, Env, Expose, Plan, Run, expanded, labelled, targeted, understand
+from skerry.gateway.build.instructions import expanded, labelled, targeted, understand
+from skerry.gateway.build.syntax import Cmd, Copy, Env, Expose, Plan, Run
 
 _ENV = {"X": "1", "Y": "2", "E": ""}
 _TWO = "requires at least two arguments, but only one was provided. Destination could not be determined"

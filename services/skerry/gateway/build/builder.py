@@ -16,12 +16,13 @@ from skerry.gateway.build.context import Context
 from skerry.gateway.build.copying import Copying, Origin
 from skerry.gateway.build.dockerfile import parse, parse_trigger
 from skerry.gateway.build.expansion import expand
-from skerry.gateway.build.instructions import Copy, From, Plan, Stage, Step, labelled, targeted, trigger, understand
+from skerry.gateway.build.instructions import labelled, targeted, trigger, understand
 from skerry.gateway.build.library import Library, no_image
 from skerry.gateway.build.options import Options
 from skerry.gateway.build.output import Output
 from skerry.gateway.build.registry import Builds
 from skerry.gateway.build.steps import State, Steps, with_variables
+from skerry.gateway.build.syntax import Copy, From, Plan, Stage, Step
 from skerry.gateway.docker.names import familiar
 
 

@@ -11,13 +11,13 @@ from skerry.core.errors import Failed, InvalidArgument, NotFound, SkerryError
 from skerry.gateway.build import config as configs
 from skerry.gateway.build.config import Config
 from skerry.gateway.build.containers import Containers
-from skerry.gateway.build.instructions import Copy
 from skerry.gateway.build.patterns import has_wildcards
 from skerry.gateway.build.registry import Builds
 from skerry.gateway.build.remote import download, is_url
 from skerry.gateway.build.sources import Archive, Source, digest, file_name, resolve
 from skerry.gateway.build.spool import Spooled, received
 from skerry.gateway.build.steps import State, Steps, needs_buildkit
+from skerry.gateway.build.syntax import Copy
 from skerry.gateway.build.tree import Missing, Tree
 
 _MISSING = re.compile(r"Could not find the file (.*) in container ", re.DOTALL)

@@ -12,161 +12,36 @@ import msgspec
 from skerry.core.errors import InvalidArgument
 from skerry.gateway.build.dockerfile import Dockerfile, Line
 from skerry.gateway.build.notation import parse_duration, quoted
+from skerry.gateway.build.syntax import (
+    Arg,
+    Cmd,
+    Command,
+    Copy,
+    Entrypoint,
+    Env,
+    Expose,
+    From,
+    Healthcheck,
+    Label,
+    Maintainer,
+    Onbuild,
+    Pairs,
+    Plan,
+    Run,
+    Shell,
+    Stage,
+    Step,
+    StopSignal,
+    User,
+    Volume,
+    Workdir,
+)
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*\Z")
 _ONBUILD = re.compile(r"\s*ONBUILD\s*", re.IGNORECASE)
 _HEREDOC = re.compile(r"(?:^|\s)[0-9]*<<-?\s*(['\"]?)[A-Za-z_][A-Za-z0-9_]*\1(?:\s|$)")
 _DURATIONS = {"interval": "Interval", "timeout": "Timeout", "start-period": "StartPeriod"}
 _LEAST = 10**6
-
-Pairs = tuple[tuple[str, str], ...]
-
-
-class Command(msgspec.Struct, frozen=True):
-    """A command line: words, to be given to the shell unless they were a JSON array."""
-
-    words: tuple[str, ...]
-    shell: bool
-
-
-class Env(msgspec.Struct, frozen=True):
-    code: str
-    pairs: Pairs
-
-
-class Label(msgspec.Struct, frozen=True):
-    code: str
-    pairs: Pairs
-    # --label of the command line: nothing in it is expanded.
-    verbatim: bool = False
-
-
-class Maintainer(msgspec.Struct, frozen=True):
-    code: str
-    text: str
-
-
-class Copy(msgspec.Struct, frozen=True):
-    """COPY and ADD. source_stage is --from, empty for the context."""
-
-    code: str
-    name: str
-    sources: tuple[str, ...]
-    target: str
-    chown: str = ""
-    chmod: str = ""
-    source_stage: str = ""
-
-
-class Run(msgspec.Struct, frozen=True):
-    code: str
-    command: Command
-    # Flags that only BuildKit honours.
-    flags: tuple[str, ...] = ()
-
-
-class Cmd(msgspec.Struct, frozen=True):
-    code: str
-    command: Command
-
-
-class Entrypoint(msgspec.Struct, frozen=True):
-    code: str
-    command: Command
-
-
-class Expose(msgspec.Struct, frozen=True):
-    code: str
-    ports: tuple[str, ...]
-
-
-class Volume(msgspec.Struct, frozen=True):
-    code: str
-    paths: tuple[str, ...]
-
-
-class User(msgspec.Struct, frozen=True):
-    code: str
-    text: str
-
-
-class Workdir(msgspec.Struct, frozen=True):
-    code: str
-    path: str
-
-
-class Arg(msgspec.Struct, frozen=True):
-    code: str
-    args: tuple[tuple[str, str | None], ...]
-
-
-class Onbuild(msgspec.Struct, frozen=True):
-    code: str
-    trigger: str
-
-
-class StopSignal(msgspec.Struct, frozen=True):
-    code: str
-    signal: str
-
-
-class Healthcheck(msgspec.Struct, frozen=True):
-    code: str
-    check: dict[str, Any]
-
-
-class Shell(msgspec.Struct, frozen=True):
-    code: str
-    words: tuple[str, ...]
-
-
-Step = (
-    Env
-    | Label
-    | Maintainer
-    | Copy
-    | Run
-    | Cmd
-    | Entrypoint
-    | Expose
-    | Volume
-    | User
-    | Workdir
-    | Arg
-    | Onbuild
-    | StopSignal
-    | Healthcheck
-    | Shell
-)
-
-
-class From(msgspec.Struct, frozen=True):
-    """FROM: the begin of a stage."""
-
-    code: str
-    base: str
-    name: str
-    platform: str
-
-
-class Stage(msgspec.Struct, frozen=True):
-    """One stage."""
-
-    start: From
-    steps: tuple[Step, ...]
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """A Dockerfile understood."""
-
-    meta: tuple[Arg, ...]
-    stages: tuple[Stage, ...]
-    escape: str
-    warnings: tuple[str, ...]
-
-    def total(self) -> int:
-        """Returns how many steps are counted."""
-        return len(self.meta) + sum(1 + len(stage.steps) for stage in self.stages)
 
 
 class _Wrong(Exception):

@@ -15,7 +15,13 @@ from skerry.gateway.build.args import BuildArgs
 from skerry.gateway.build.config import Config
 from skerry.gateway.build.containers import Containers
 from skerry.gateway.build.expansion import expand, expand_words
-from skerry.gateway.build.instructions import (
+from skerry.gateway.build.instructions import expanded
+from skerry.gateway.build.library import Library
+from skerry.gateway.build.options import Options
+from skerry.gateway.build.output import Output, StepFailed
+from skerry.gateway.build.ports import exposed
+from skerry.gateway.build.sources import Archive
+from skerry.gateway.build.syntax import (
     Arg,
     Cmd,
     Command,
@@ -34,13 +40,7 @@ from skerry.gateway.build.instructions import (
     User,
     Volume,
     Workdir,
-    expanded,
 )
-from skerry.gateway.build.library import Library
-from skerry.gateway.build.options import Options
-from skerry.gateway.build.output import Output, StepFailed
-from skerry.gateway.build.ports import exposed
-from skerry.gateway.build.sources import Archive
 
 _NEEDS_BUILDKIT = (
     "the --{} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images with BuildKit enabled"
