@@ -10,7 +10,7 @@ export SKERRY_ROOT ?= /var/lib/skerry
 export SKERRY_RUN ?= /run/skerry
 # Layers are mounted from files by EROFS, which a tmpfs (what /tmp is on some hosts) does not allow.
 export TMPDIR := /var/tmp
-PYTEST := $(SUDO) $(PYTHON) -m pytest -p no:cacheprovider
+PYTEST := $(SUDO) $(PYTHON) -m pytest -p no:cacheprovider --durations=30 --durations-min=3
 
 .PHONY: help install up down status test test-long check lint types imports protos check-protos lock bench conformance setup-test fmt clean
 
