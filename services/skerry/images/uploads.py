@@ -15,10 +15,12 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, Protocol, TypeVar, cast
 
 from skerry.core.errors import InvalidArgument
-from skerry.images.streams import DRAIN_SECONDS, Streams
+from skerry.images.streams import Streams
 
 T = TypeVar("T")
 _PIPE_SIZE = 1 << 20
+# A client that has written all is about to say so; one that has not learns at its next write that nobody reads.
+_LAST_WORD_SECONDS = 2.0
 
 
 class Upload(Protocol):
@@ -55,7 +57,7 @@ class Piped:
             # A client that writes a last message when its call ends loses the error (grpc.aio): it is waited for.
             self._pipe.hang_up()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DRAIN_SECONDS):
+                async with asyncio.timeout(_LAST_WORD_SECONDS):
                     await self._told()
             raise
         size = await self._told()
