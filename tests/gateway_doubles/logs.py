@@ -1,5 +1,6 @@
 """The log router's double: reads the containers double's spool."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +15,9 @@ class Logs(LogsServiceServicer):
     def __init__(self, containers: Containers) -> None:
         self._containers = containers
         self.removed: list[str] = []
+        # Cleared: removals wait.
+        self.may_remove = asyncio.Event()
+        self.may_remove.set()
         self.requests: list[pb.ReadRequest] = []
 
     async def Validate(self, request: pb.ValidateRequest, context: Any) -> pb.ValidateResponse:
@@ -42,5 +46,6 @@ class Logs(LogsServiceServicer):
             yield pb.ReadResponse(data=piece.data)
 
     async def Remove(self, request: pb.RemoveRequest, context: Any) -> pb.RemoveResponse:
+        await self.may_remove.wait()
         self.removed.append(request.container_id)
         return pb.RemoveResponse()

@@ -108,6 +108,19 @@ async def test_a_failed_create_gives_the_lease_back() -> None:
         await until(lambda: len(made.images.leases) == 1)
 
 
+async def test_a_removals_last_step_is_the_lease_by_which_the_next_gateway_sees_what_is_left() -> None:
+    async with engine() as running:
+        answer = await ask(running.socket, "POST", "/containers/create?name=one", {"Image": "busybox"})
+        identity = json.loads(answer.body)["Id"]
+        running.logs.may_remove.clear()
+        removing = asyncio.ensure_future(ask(running.socket, "DELETE", f"/containers/{identity}"))
+        await asyncio.sleep(0.5)
+        assert running.logs.removed == [] and len(running.images.leases) == 1
+        running.logs.may_remove.set()
+        assert (await removing).status == 204
+        assert running.logs.removed == [identity] and running.images.leases == {}
+
+
 async def test_attach_and_wait_outlive_a_restart_of_the_node_service() -> None:
     async with doubles() as made, AsyncExitStack() as stack:
         for name in ("images", "networks", "logs"):

@@ -37,12 +37,12 @@ async def forget(peers: Peers, container_id: str) -> None:
     sandbox = networks_pb2.RemoveSandboxRequest(container_id=container_id)
     lease = images_pb2.ReleaseLeaseRequest(holder=peers.holder(container_id))
     short = container_id[:12]
-    # The three know nothing of each other; side by side they take one hop's time.
     await asyncio.gather(
         soon(peers, f"log of {short}", lambda: peers.logs.Remove(log)),
         soon(peers, f"sandbox of {short}", lambda: peers.networks.RemoveSandbox(sandbox)),
-        soon(peers, f"lease of {short}", lambda: peers.images.ReleaseLease(lease)),
     )
+    # Last: by a lease without a container the next gateway sees what this one, if it dies now, has left.
+    await soon(peers, f"lease of {short}", lambda: peers.images.ReleaseLease(lease))
 
 
 async def remove_quietly(peers: Peers, container_id: str) -> None:
