@@ -108,7 +108,7 @@ docker_command
 case "$WHAT" in
   run) python_environment all ;;
   test)
-    unpacked docker.io containerd tini docker-registry podman conmon "$(apt-cache depends podman | grep -o 'libsubid[0-9]*' | head -1)"
+    unpacked docker.io containerd tini docker-registry podman conmon netavark "$(apt-cache depends podman | grep -o 'libsubid[0-9]*' | head -1)"
     packages runc
     python_environment dev
     test_servers

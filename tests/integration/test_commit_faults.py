@@ -1,6 +1,7 @@
 """A commit that fails, or whose node or image store is killed, at any moment: no half image, nothing left, and a retry works."""
 
 import asyncio
+import json
 import os
 import shutil
 import tempfile
@@ -148,6 +149,9 @@ async def test_there_is_one_copy_on_one_machine(folder: Path) -> None:
     async with image_store(folder) as images, containers_node() as node:
         layer = await make_layer(node, await running(node), f"unix:{folder}/images.sock")
         name = layer.diff_id.removeprefix("sha256:")
+        info = json.loads(Path(node.root, "layers", name, "layer.json").read_bytes())
+        if info["form"] != "erofs":
+            return  # unpacked there (a kernel, or a file system, that mounts no EROFS from files): then no tar stays
         assert Path(node.root, "layers", name, "tar").samefile(images.root / "images/blobs/sha256" / name)
 
 

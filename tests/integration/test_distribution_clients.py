@@ -354,8 +354,10 @@ def test_podman_pulls_and_pushes(store: Served) -> None:
     libraries = glob.glob(f"{Path(program).parents[1]}/lib/*-linux-gnu")
     image_id = load(store, "pod/man:1")
     with tempfile.TemporaryDirectory(prefix="sk-", dir="/tmp") as place:  # podman wants short paths
-        podman = ["env", f"LD_LIBRARY_PATH={':'.join(libraries)}", program, "--root", f"{place}/root", "--runroot", f"{place}/run",
-                  "--storage-driver=vfs"]  # fmt: skip
+        helpers = f"{Path(program).parents[1]}/lib/podman"
+        Path(f"{place}/containers.conf").write_text(f'[engine]\nhelper_binaries_dir = ["{helpers}"]\n', encoding="utf-8")
+        environ = ["env", f"LD_LIBRARY_PATH={':'.join(libraries)}", f"CONTAINERS_CONF={place}/containers.conf"]
+        podman = [*environ, program, "--root", f"{place}/root", "--runroot", f"{place}/run", "--storage-driver=vfs"]
         store.inside.run(*podman, "pull", "--tls-verify=false", f"docker://{ADDRESS}/pod/man:1")
         assert image_id.removeprefix("sha256:") in store.inside.run(*podman, "images", "--no-trunc", "-q")
         store.inside.run(*podman, "push", "--tls-verify=false", image_id, f"docker://{ADDRESS}/pod/back:1")
