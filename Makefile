@@ -12,7 +12,7 @@ export SKERRY_RUN ?= /run/skerry
 export TMPDIR := /var/tmp
 PYTEST := $(SUDO) $(PYTHON) -m pytest -p no:cacheprovider --durations=30 --durations-min=3
 
-.PHONY: help install up down status test test-long check lint types imports protos check-protos lock bench conformance setup-test fmt clean
+.PHONY: help install up down status test test-long check lint types imports protos check-protos lock bench conformance setup-test setup-check fmt clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,7 +44,10 @@ conformance: setup-test ## runs the docker CLI cases on dockerd and on Skerry an
 bench: setup-test ## measures Skerry beside dockerd and prints ratios
 	$(SUDO) $(PYTHON) -m tests.bench
 
-check: setup-test lint types imports check-protos ## static checks
+setup-check:
+	@deploy/setup.sh check
+
+check: setup-check lint types imports check-protos ## static checks
 
 lint:
 	ruff check services tests

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Puts in place what Skerry needs on Debian and Ubuntu. Quick and harmless when everything is there already.
 #   setup.sh run    what the engine needs: system packages, .venv, a docker command
+#   setup.sh check  what the static checks need: Python and .venv alone
 #   setup.sh test   also what its tests and benches need; nothing of it is started or enabled
 # Everything but the system packages stays inside the project: .venv and .cache.
 set -eu
@@ -102,16 +103,23 @@ test_servers() {
 }
 
 command -v apt-get >/dev/null || fail "this script knows Debian and Ubuntu only; README.md lists what to install elsewhere"
+if [ "$WHAT" = check ]; then
+  packages ca-certificates python3 python3-venv
+  python_environment dev
+  exit
+fi
 packages ca-certificates python3 python3-venv crun nftables iproute2 procps busybox-static curl
 [ "$WHAT" = test ] && packages iptables skopeo conntrack util-linux mmdebstrap mmdebstrap
 docker_command
 case "$WHAT" in
   run) python_environment all ;;
   test)
-    unpacked docker.io containerd tini docker-registry podman conmon netavark "$(apt-cache depends podman | grep -o 'libsubid[0-9]*' | head -1)"
+    unpacked docker.io containerd tini docker-registry podman conmon netavark
+    # Its number differs from release to release; apt's lists are there by now.
+    unpacked "$(apt-cache depends podman | grep -o 'libsubid[0-9]*' | head -1)"
     packages runc
     python_environment dev
     test_servers
     ;;
-  *) fail "usage: setup.sh run|test" ;;
+  *) fail "usage: setup.sh run|check|test" ;;
 esac
