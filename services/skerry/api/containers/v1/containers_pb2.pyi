@@ -53,7 +53,7 @@ class SubscribeResponse(_message.Message):
     def __init__(self, item: _Optional[_Union[_events_pb2.SubscribeResponse, _Mapping]] = ...) -> None: ...
 
 class Mount(_message.Message):
-    __slots__ = ("type", "source", "target", "read_only", "propagation", "create_source", "tmpfs_options", "mode", "non_recursive", "no_copy", "volume_driver", "volume_options", "volume_labels")
+    __slots__ = ("type", "source", "target", "read_only", "propagation", "create_source", "tmpfs_options", "mode", "non_recursive", "no_copy", "volume_driver", "volume_options", "volume_labels", "volume_subpath", "read_only_non_recursive", "read_only_force_recursive")
     class VolumeOptionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +81,9 @@ class Mount(_message.Message):
     VOLUME_DRIVER_FIELD_NUMBER: _ClassVar[int]
     VOLUME_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     VOLUME_LABELS_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_SUBPATH_FIELD_NUMBER: _ClassVar[int]
+    READ_ONLY_NON_RECURSIVE_FIELD_NUMBER: _ClassVar[int]
+    READ_ONLY_FORCE_RECURSIVE_FIELD_NUMBER: _ClassVar[int]
     type: str
     source: str
     target: str
@@ -94,7 +97,10 @@ class Mount(_message.Message):
     volume_driver: str
     volume_options: _containers.ScalarMap[str, str]
     volume_labels: _containers.ScalarMap[str, str]
-    def __init__(self, type: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., read_only: _Optional[bool] = ..., propagation: _Optional[str] = ..., create_source: _Optional[bool] = ..., tmpfs_options: _Optional[str] = ..., mode: _Optional[str] = ..., non_recursive: _Optional[bool] = ..., no_copy: _Optional[bool] = ..., volume_driver: _Optional[str] = ..., volume_options: _Optional[_Mapping[str, str]] = ..., volume_labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    volume_subpath: str
+    read_only_non_recursive: bool
+    read_only_force_recursive: bool
+    def __init__(self, type: _Optional[str] = ..., source: _Optional[str] = ..., target: _Optional[str] = ..., read_only: _Optional[bool] = ..., propagation: _Optional[str] = ..., create_source: _Optional[bool] = ..., tmpfs_options: _Optional[str] = ..., mode: _Optional[str] = ..., non_recursive: _Optional[bool] = ..., no_copy: _Optional[bool] = ..., volume_driver: _Optional[str] = ..., volume_options: _Optional[_Mapping[str, str]] = ..., volume_labels: _Optional[_Mapping[str, str]] = ..., volume_subpath: _Optional[str] = ..., read_only_non_recursive: _Optional[bool] = ..., read_only_force_recursive: _Optional[bool] = ...) -> None: ...
 
 class RestartPolicy(_message.Message):
     __slots__ = ("name", "maximum_retry_count")
@@ -105,7 +111,7 @@ class RestartPolicy(_message.Message):
     def __init__(self, name: _Optional[str] = ..., maximum_retry_count: _Optional[int] = ...) -> None: ...
 
 class Resources(_message.Message):
-    __slots__ = ("memory", "memory_swap", "memory_reservation", "cpu_shares", "cpu_period", "cpu_quota", "nano_cpus", "cpuset_cpus", "cpuset_mems", "pids_limit", "oom_kill_disable", "memory_swappiness", "blkio_weight")
+    __slots__ = ("memory", "memory_swap", "memory_reservation", "cpu_shares", "cpu_period", "cpu_quota", "nano_cpus", "cpuset_cpus", "cpuset_mems", "pids_limit", "oom_kill_disable", "memory_swappiness", "blkio_weight", "blkio_weight_device", "blkio_device_read_bps", "blkio_device_write_bps", "blkio_device_read_iops", "blkio_device_write_iops", "cpu_realtime_period", "cpu_realtime_runtime", "kernel_memory_tcp")
     MEMORY_FIELD_NUMBER: _ClassVar[int]
     MEMORY_SWAP_FIELD_NUMBER: _ClassVar[int]
     MEMORY_RESERVATION_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +125,14 @@ class Resources(_message.Message):
     OOM_KILL_DISABLE_FIELD_NUMBER: _ClassVar[int]
     MEMORY_SWAPPINESS_FIELD_NUMBER: _ClassVar[int]
     BLKIO_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    BLKIO_WEIGHT_DEVICE_FIELD_NUMBER: _ClassVar[int]
+    BLKIO_DEVICE_READ_BPS_FIELD_NUMBER: _ClassVar[int]
+    BLKIO_DEVICE_WRITE_BPS_FIELD_NUMBER: _ClassVar[int]
+    BLKIO_DEVICE_READ_IOPS_FIELD_NUMBER: _ClassVar[int]
+    BLKIO_DEVICE_WRITE_IOPS_FIELD_NUMBER: _ClassVar[int]
+    CPU_REALTIME_PERIOD_FIELD_NUMBER: _ClassVar[int]
+    CPU_REALTIME_RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_MEMORY_TCP_FIELD_NUMBER: _ClassVar[int]
     memory: int
     memory_swap: int
     memory_reservation: int
@@ -132,7 +146,31 @@ class Resources(_message.Message):
     oom_kill_disable: bool
     memory_swappiness: int
     blkio_weight: int
-    def __init__(self, memory: _Optional[int] = ..., memory_swap: _Optional[int] = ..., memory_reservation: _Optional[int] = ..., cpu_shares: _Optional[int] = ..., cpu_period: _Optional[int] = ..., cpu_quota: _Optional[int] = ..., nano_cpus: _Optional[int] = ..., cpuset_cpus: _Optional[str] = ..., cpuset_mems: _Optional[str] = ..., pids_limit: _Optional[int] = ..., oom_kill_disable: _Optional[bool] = ..., memory_swappiness: _Optional[int] = ..., blkio_weight: _Optional[int] = ...) -> None: ...
+    blkio_weight_device: _containers.RepeatedCompositeFieldContainer[WeightDevice]
+    blkio_device_read_bps: _containers.RepeatedCompositeFieldContainer[ThrottleDevice]
+    blkio_device_write_bps: _containers.RepeatedCompositeFieldContainer[ThrottleDevice]
+    blkio_device_read_iops: _containers.RepeatedCompositeFieldContainer[ThrottleDevice]
+    blkio_device_write_iops: _containers.RepeatedCompositeFieldContainer[ThrottleDevice]
+    cpu_realtime_period: int
+    cpu_realtime_runtime: int
+    kernel_memory_tcp: int
+    def __init__(self, memory: _Optional[int] = ..., memory_swap: _Optional[int] = ..., memory_reservation: _Optional[int] = ..., cpu_shares: _Optional[int] = ..., cpu_period: _Optional[int] = ..., cpu_quota: _Optional[int] = ..., nano_cpus: _Optional[int] = ..., cpuset_cpus: _Optional[str] = ..., cpuset_mems: _Optional[str] = ..., pids_limit: _Optional[int] = ..., oom_kill_disable: _Optional[bool] = ..., memory_swappiness: _Optional[int] = ..., blkio_weight: _Optional[int] = ..., blkio_weight_device: _Optional[_Iterable[_Union[WeightDevice, _Mapping]]] = ..., blkio_device_read_bps: _Optional[_Iterable[_Union[ThrottleDevice, _Mapping]]] = ..., blkio_device_write_bps: _Optional[_Iterable[_Union[ThrottleDevice, _Mapping]]] = ..., blkio_device_read_iops: _Optional[_Iterable[_Union[ThrottleDevice, _Mapping]]] = ..., blkio_device_write_iops: _Optional[_Iterable[_Union[ThrottleDevice, _Mapping]]] = ..., cpu_realtime_period: _Optional[int] = ..., cpu_realtime_runtime: _Optional[int] = ..., kernel_memory_tcp: _Optional[int] = ...) -> None: ...
+
+class WeightDevice(_message.Message):
+    __slots__ = ("path", "weight")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    weight: int
+    def __init__(self, path: _Optional[str] = ..., weight: _Optional[int] = ...) -> None: ...
+
+class ThrottleDevice(_message.Message):
+    __slots__ = ("path", "rate")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    rate: int
+    def __init__(self, path: _Optional[str] = ..., rate: _Optional[int] = ...) -> None: ...
 
 class Ulimit(_message.Message):
     __slots__ = ("name", "soft", "hard")
@@ -155,7 +193,7 @@ class Device(_message.Message):
     def __init__(self, path_on_host: _Optional[str] = ..., path_in_container: _Optional[str] = ..., permissions: _Optional[str] = ...) -> None: ...
 
 class ContainerSpec(_message.Message):
-    __slots__ = ("hostname", "domainname", "user", "working_dir", "entrypoint", "cmd", "env", "labels", "tty", "open_stdin", "stdin_once", "attach_stdin", "attach_stdout", "attach_stderr", "stop_signal", "stop_timeout", "exposed_ports", "volumes", "healthcheck_json", "mounts", "readonly_rootfs", "init", "restart_policy", "auto_remove", "network_mode", "network_disabled", "pid_mode", "ipc_mode", "uts_mode", "cgroupns_mode", "userns_mode", "cap_add", "cap_drop", "privileged", "security_opt", "resources", "ulimits", "devices", "device_cgroup_rules", "sysctls", "group_add", "shm_size", "oom_score_adj", "cgroup_parent", "runtime", "masked_paths", "readonly_paths", "console_height", "console_width", "volumes_from")
+    __slots__ = ("hostname", "domainname", "user", "working_dir", "entrypoint", "cmd", "env", "labels", "tty", "open_stdin", "stdin_once", "attach_stdin", "attach_stdout", "attach_stderr", "stop_signal", "stop_timeout", "exposed_ports", "volumes", "healthcheck_json", "mounts", "readonly_rootfs", "init", "restart_policy", "auto_remove", "network_mode", "network_disabled", "pid_mode", "ipc_mode", "uts_mode", "cgroupns_mode", "userns_mode", "cap_add", "cap_drop", "privileged", "security_opt", "resources", "ulimits", "devices", "device_cgroup_rules", "sysctls", "group_add", "shm_size", "oom_score_adj", "cgroup_parent", "runtime", "masked_paths", "readonly_paths", "console_height", "console_width", "volumes_from", "storage_opt", "annotations", "volume_driver", "ipc_shareable")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -164,6 +202,20 @@ class ContainerSpec(_message.Message):
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     class SysctlsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class StorageOptEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class AnnotationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -220,6 +272,10 @@ class ContainerSpec(_message.Message):
     CONSOLE_HEIGHT_FIELD_NUMBER: _ClassVar[int]
     CONSOLE_WIDTH_FIELD_NUMBER: _ClassVar[int]
     VOLUMES_FROM_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_OPT_FIELD_NUMBER: _ClassVar[int]
+    ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_DRIVER_FIELD_NUMBER: _ClassVar[int]
+    IPC_SHAREABLE_FIELD_NUMBER: _ClassVar[int]
     hostname: str
     domainname: str
     user: str
@@ -270,7 +326,11 @@ class ContainerSpec(_message.Message):
     console_height: int
     console_width: int
     volumes_from: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., user: _Optional[str] = ..., working_dir: _Optional[str] = ..., entrypoint: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., cmd: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., env: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., tty: _Optional[bool] = ..., open_stdin: _Optional[bool] = ..., stdin_once: _Optional[bool] = ..., attach_stdin: _Optional[bool] = ..., attach_stdout: _Optional[bool] = ..., attach_stderr: _Optional[bool] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[int] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[str]] = ..., healthcheck_json: _Optional[str] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., readonly_rootfs: _Optional[bool] = ..., init: _Optional[bool] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., network_mode: _Optional[str] = ..., network_disabled: _Optional[bool] = ..., pid_mode: _Optional[str] = ..., ipc_mode: _Optional[str] = ..., uts_mode: _Optional[str] = ..., cgroupns_mode: _Optional[str] = ..., userns_mode: _Optional[str] = ..., cap_add: _Optional[_Iterable[str]] = ..., cap_drop: _Optional[_Iterable[str]] = ..., privileged: _Optional[bool] = ..., security_opt: _Optional[_Iterable[str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., ulimits: _Optional[_Iterable[_Union[Ulimit, _Mapping]]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., device_cgroup_rules: _Optional[_Iterable[str]] = ..., sysctls: _Optional[_Mapping[str, str]] = ..., group_add: _Optional[_Iterable[str]] = ..., shm_size: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., cgroup_parent: _Optional[str] = ..., runtime: _Optional[str] = ..., masked_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., readonly_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., console_height: _Optional[int] = ..., console_width: _Optional[int] = ..., volumes_from: _Optional[_Iterable[str]] = ...) -> None: ...
+    storage_opt: _containers.ScalarMap[str, str]
+    annotations: _containers.ScalarMap[str, str]
+    volume_driver: str
+    ipc_shareable: bool
+    def __init__(self, hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., user: _Optional[str] = ..., working_dir: _Optional[str] = ..., entrypoint: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., cmd: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., env: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., tty: _Optional[bool] = ..., open_stdin: _Optional[bool] = ..., stdin_once: _Optional[bool] = ..., attach_stdin: _Optional[bool] = ..., attach_stdout: _Optional[bool] = ..., attach_stderr: _Optional[bool] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[int] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[str]] = ..., healthcheck_json: _Optional[str] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., readonly_rootfs: _Optional[bool] = ..., init: _Optional[bool] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., network_mode: _Optional[str] = ..., network_disabled: _Optional[bool] = ..., pid_mode: _Optional[str] = ..., ipc_mode: _Optional[str] = ..., uts_mode: _Optional[str] = ..., cgroupns_mode: _Optional[str] = ..., userns_mode: _Optional[str] = ..., cap_add: _Optional[_Iterable[str]] = ..., cap_drop: _Optional[_Iterable[str]] = ..., privileged: _Optional[bool] = ..., security_opt: _Optional[_Iterable[str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., ulimits: _Optional[_Iterable[_Union[Ulimit, _Mapping]]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., device_cgroup_rules: _Optional[_Iterable[str]] = ..., sysctls: _Optional[_Mapping[str, str]] = ..., group_add: _Optional[_Iterable[str]] = ..., shm_size: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., cgroup_parent: _Optional[str] = ..., runtime: _Optional[str] = ..., masked_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., readonly_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., console_height: _Optional[int] = ..., console_width: _Optional[int] = ..., volumes_from: _Optional[_Iterable[str]] = ..., storage_opt: _Optional[_Mapping[str, str]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., volume_driver: _Optional[str] = ..., ipc_shareable: _Optional[bool] = ...) -> None: ...
 
 class LogTarget(_message.Message):
     __slots__ = ("driver", "options", "router", "path")
@@ -324,7 +384,7 @@ class CreateResponse(_message.Message):
     def __init__(self, container: _Optional[_Union[Container, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class State(_message.Message):
-    __slots__ = ("status", "pid", "exit_code", "error", "oom_killed", "started_ns", "finished_ns", "run", "settled_run", "restart_count", "needs_sandbox")
+    __slots__ = ("status", "pid", "exit_code", "error", "oom_killed", "started_ns", "finished_ns", "run", "settled_run", "restart_count", "needs_sandbox", "health")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
@@ -336,6 +396,7 @@ class State(_message.Message):
     SETTLED_RUN_FIELD_NUMBER: _ClassVar[int]
     RESTART_COUNT_FIELD_NUMBER: _ClassVar[int]
     NEEDS_SANDBOX_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     status: Status
     pid: int
     exit_code: int
@@ -347,7 +408,30 @@ class State(_message.Message):
     settled_run: int
     restart_count: int
     needs_sandbox: bool
-    def __init__(self, status: _Optional[_Union[Status, str]] = ..., pid: _Optional[int] = ..., exit_code: _Optional[int] = ..., error: _Optional[str] = ..., oom_killed: _Optional[bool] = ..., started_ns: _Optional[int] = ..., finished_ns: _Optional[int] = ..., run: _Optional[int] = ..., settled_run: _Optional[int] = ..., restart_count: _Optional[int] = ..., needs_sandbox: _Optional[bool] = ...) -> None: ...
+    health: Health
+    def __init__(self, status: _Optional[_Union[Status, str]] = ..., pid: _Optional[int] = ..., exit_code: _Optional[int] = ..., error: _Optional[str] = ..., oom_killed: _Optional[bool] = ..., started_ns: _Optional[int] = ..., finished_ns: _Optional[int] = ..., run: _Optional[int] = ..., settled_run: _Optional[int] = ..., restart_count: _Optional[int] = ..., needs_sandbox: _Optional[bool] = ..., health: _Optional[_Union[Health, _Mapping]] = ...) -> None: ...
+
+class Health(_message.Message):
+    __slots__ = ("status", "failing_streak", "log")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    FAILING_STREAK_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    failing_streak: int
+    log: _containers.RepeatedCompositeFieldContainer[HealthResult]
+    def __init__(self, status: _Optional[str] = ..., failing_streak: _Optional[int] = ..., log: _Optional[_Iterable[_Union[HealthResult, _Mapping]]] = ...) -> None: ...
+
+class HealthResult(_message.Message):
+    __slots__ = ("start_ns", "end_ns", "exit_code", "output")
+    START_NS_FIELD_NUMBER: _ClassVar[int]
+    END_NS_FIELD_NUMBER: _ClassVar[int]
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    start_ns: int
+    end_ns: int
+    exit_code: int
+    output: str
+    def __init__(self, start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., exit_code: _Optional[int] = ..., output: _Optional[str] = ...) -> None: ...
 
 class MountPoint(_message.Message):
     __slots__ = ("type", "name", "source", "destination", "driver", "mode", "read_write", "propagation")
@@ -657,6 +741,148 @@ class ResizeRequest(_message.Message):
 class ResizeResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class UpdateRequest(_message.Message):
+    __slots__ = ("container", "resources", "restart_policy", "set_pids_limit", "docker_host_config_json")
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    RESTART_POLICY_FIELD_NUMBER: _ClassVar[int]
+    SET_PIDS_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    DOCKER_HOST_CONFIG_JSON_FIELD_NUMBER: _ClassVar[int]
+    container: str
+    resources: Resources
+    restart_policy: RestartPolicy
+    set_pids_limit: bool
+    docker_host_config_json: str
+    def __init__(self, container: _Optional[str] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., set_pids_limit: _Optional[bool] = ..., docker_host_config_json: _Optional[str] = ...) -> None: ...
+
+class UpdateResponse(_message.Message):
+    __slots__ = ("warnings",)
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class StatsRequest(_message.Message):
+    __slots__ = ("container", "stream", "one_shot")
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    ONE_SHOT_FIELD_NUMBER: _ClassVar[int]
+    container: str
+    stream: bool
+    one_shot: bool
+    def __init__(self, container: _Optional[str] = ..., stream: _Optional[bool] = ..., one_shot: _Optional[bool] = ...) -> None: ...
+
+class CpuStats(_message.Message):
+    __slots__ = ("total_usage", "usage_in_kernelmode", "usage_in_usermode", "percpu_usage", "system_cpu_usage", "online_cpus", "throttling_periods", "throttled_periods", "throttled_time")
+    TOTAL_USAGE_FIELD_NUMBER: _ClassVar[int]
+    USAGE_IN_KERNELMODE_FIELD_NUMBER: _ClassVar[int]
+    USAGE_IN_USERMODE_FIELD_NUMBER: _ClassVar[int]
+    PERCPU_USAGE_FIELD_NUMBER: _ClassVar[int]
+    SYSTEM_CPU_USAGE_FIELD_NUMBER: _ClassVar[int]
+    ONLINE_CPUS_FIELD_NUMBER: _ClassVar[int]
+    THROTTLING_PERIODS_FIELD_NUMBER: _ClassVar[int]
+    THROTTLED_PERIODS_FIELD_NUMBER: _ClassVar[int]
+    THROTTLED_TIME_FIELD_NUMBER: _ClassVar[int]
+    total_usage: int
+    usage_in_kernelmode: int
+    usage_in_usermode: int
+    percpu_usage: _containers.RepeatedScalarFieldContainer[int]
+    system_cpu_usage: int
+    online_cpus: int
+    throttling_periods: int
+    throttled_periods: int
+    throttled_time: int
+    def __init__(self, total_usage: _Optional[int] = ..., usage_in_kernelmode: _Optional[int] = ..., usage_in_usermode: _Optional[int] = ..., percpu_usage: _Optional[_Iterable[int]] = ..., system_cpu_usage: _Optional[int] = ..., online_cpus: _Optional[int] = ..., throttling_periods: _Optional[int] = ..., throttled_periods: _Optional[int] = ..., throttled_time: _Optional[int] = ...) -> None: ...
+
+class MemoryStats(_message.Message):
+    __slots__ = ("usage", "max_usage", "failcnt", "limit", "stat")
+    class StatEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    MAX_USAGE_FIELD_NUMBER: _ClassVar[int]
+    FAILCNT_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    STAT_FIELD_NUMBER: _ClassVar[int]
+    usage: int
+    max_usage: int
+    failcnt: int
+    limit: int
+    stat: _containers.ScalarMap[str, int]
+    def __init__(self, usage: _Optional[int] = ..., max_usage: _Optional[int] = ..., failcnt: _Optional[int] = ..., limit: _Optional[int] = ..., stat: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class BlkioEntry(_message.Message):
+    __slots__ = ("list", "major", "minor", "op", "value")
+    LIST_FIELD_NUMBER: _ClassVar[int]
+    MAJOR_FIELD_NUMBER: _ClassVar[int]
+    MINOR_FIELD_NUMBER: _ClassVar[int]
+    OP_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    list: str
+    major: int
+    minor: int
+    op: str
+    value: int
+    def __init__(self, list: _Optional[str] = ..., major: _Optional[int] = ..., minor: _Optional[int] = ..., op: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+
+class NetworkStats(_message.Message):
+    __slots__ = ("rx_bytes", "rx_packets", "rx_errors", "rx_dropped", "tx_bytes", "tx_packets", "tx_errors", "tx_dropped")
+    RX_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RX_PACKETS_FIELD_NUMBER: _ClassVar[int]
+    RX_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    RX_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    TX_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TX_PACKETS_FIELD_NUMBER: _ClassVar[int]
+    TX_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    TX_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    rx_bytes: int
+    rx_packets: int
+    rx_errors: int
+    rx_dropped: int
+    tx_bytes: int
+    tx_packets: int
+    tx_errors: int
+    tx_dropped: int
+    def __init__(self, rx_bytes: _Optional[int] = ..., rx_packets: _Optional[int] = ..., rx_errors: _Optional[int] = ..., rx_dropped: _Optional[int] = ..., tx_bytes: _Optional[int] = ..., tx_packets: _Optional[int] = ..., tx_errors: _Optional[int] = ..., tx_dropped: _Optional[int] = ...) -> None: ...
+
+class StatsResponse(_message.Message):
+    __slots__ = ("id", "name", "read_ns", "cpu", "memory", "blkio", "pids_current", "pids_limit", "networks", "preread_ns", "precpu", "cgroup_v1")
+    class NetworksEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: NetworkStats
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[NetworkStats, _Mapping]] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    READ_NS_FIELD_NUMBER: _ClassVar[int]
+    CPU_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
+    BLKIO_FIELD_NUMBER: _ClassVar[int]
+    PIDS_CURRENT_FIELD_NUMBER: _ClassVar[int]
+    PIDS_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    NETWORKS_FIELD_NUMBER: _ClassVar[int]
+    PREREAD_NS_FIELD_NUMBER: _ClassVar[int]
+    PRECPU_FIELD_NUMBER: _ClassVar[int]
+    CGROUP_V1_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    name: str
+    read_ns: int
+    cpu: CpuStats
+    memory: MemoryStats
+    blkio: _containers.RepeatedCompositeFieldContainer[BlkioEntry]
+    pids_current: int
+    pids_limit: int
+    networks: _containers.MessageMap[str, NetworkStats]
+    preread_ns: int
+    precpu: CpuStats
+    cgroup_v1: bool
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., read_ns: _Optional[int] = ..., cpu: _Optional[_Union[CpuStats, _Mapping]] = ..., memory: _Optional[_Union[MemoryStats, _Mapping]] = ..., blkio: _Optional[_Iterable[_Union[BlkioEntry, _Mapping]]] = ..., pids_current: _Optional[int] = ..., pids_limit: _Optional[int] = ..., networks: _Optional[_Mapping[str, NetworkStats]] = ..., preread_ns: _Optional[int] = ..., precpu: _Optional[_Union[CpuStats, _Mapping]] = ..., cgroup_v1: _Optional[bool] = ...) -> None: ...
 
 class TopRequest(_message.Message):
     __slots__ = ("id", "ps_args")

@@ -101,6 +101,16 @@ class ContainersServiceStub:
                 request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.ResizeRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.ResizeResponse.FromString,
                 _registered_method=True)
+        self.Update = channel.unary_unary(
+                '/skerry.api.containers.v1.ContainersService/Update',
+                request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.UpdateRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.UpdateResponse.FromString,
+                _registered_method=True)
+        self.Stats = channel.unary_stream(
+                '/skerry.api.containers.v1.ContainersService/Stats',
+                request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.StatsRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.StatsResponse.FromString,
+                _registered_method=True)
         self.Top = channel.unary_unary(
                 '/skerry.api.containers.v1.ContainersService/Top',
                 request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.TopRequest.SerializeToString,
@@ -270,6 +280,22 @@ class ContainersServiceServicer:
 
     def Resize(self, request, context):
         """Resize sets the terminal's size. Raises Conflict when it does not run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Update(self, request, context):
+        """Update changes limits and restart policy of a container, running or not. Raises Conflict (the container is being removed),
+        InvalidArgument (Docker's texts), Failed (the kernel refused); nothing is changed then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Stats(self, request, context):
+        """Stats samples the container's use of the machine. Not streaming: one sample. Streaming: one a second until the container is removed;
+        one that does not run gives empty samples, as Docker's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -448,6 +474,16 @@ def add_ContainersServiceServicer_to_server(servicer, server):
                     servicer.Resize,
                     request_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.ResizeRequest.FromString,
                     response_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.ResizeResponse.SerializeToString,
+            ),
+            'Update': grpc.unary_unary_rpc_method_handler(
+                    servicer.Update,
+                    request_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.UpdateRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.UpdateResponse.SerializeToString,
+            ),
+            'Stats': grpc.unary_stream_rpc_method_handler(
+                    servicer.Stats,
+                    request_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.StatsRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.StatsResponse.SerializeToString,
             ),
             'Top': grpc.unary_unary_rpc_method_handler(
                     servicer.Top,
@@ -878,6 +914,60 @@ class ContainersService:
             '/skerry.api.containers.v1.ContainersService/Resize',
             skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.ResizeRequest.SerializeToString,
             skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.ResizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Update(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.containers.v1.ContainersService/Update',
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.UpdateRequest.SerializeToString,
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.UpdateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/skerry.api.containers.v1.ContainersService/Stats',
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.StatsRequest.SerializeToString,
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.StatsResponse.FromString,
             options,
             channel_credentials,
             insecure,

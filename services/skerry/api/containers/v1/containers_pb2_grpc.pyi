@@ -63,6 +63,14 @@ class ContainersServiceStub:
     """Attach joins the container's streams. First request: open. Before the start, this client holds the spool back like a durable reader."""
     Resize: _grpc.UnaryUnaryMultiCallable[_containers_pb2.ResizeRequest, _containers_pb2.ResizeResponse]
     """Resize sets the terminal's size. Raises Conflict when it does not run."""
+    Update: _grpc.UnaryUnaryMultiCallable[_containers_pb2.UpdateRequest, _containers_pb2.UpdateResponse]
+    """Update changes limits and restart policy of a container, running or not. Raises Conflict (the container is being removed),
+    InvalidArgument (Docker's texts), Failed (the kernel refused); nothing is changed then.
+    """
+    Stats: _grpc.UnaryStreamMultiCallable[_containers_pb2.StatsRequest, _containers_pb2.StatsResponse]
+    """Stats samples the container's use of the machine. Not streaming: one sample. Streaming: one a second until the container is removed;
+    one that does not run gives empty samples, as Docker's.
+    """
     Top: _grpc.UnaryUnaryMultiCallable[_containers_pb2.TopRequest, _containers_pb2.TopResponse]
     """Top lists the container's processes by ps(1) of the host."""
     PrepareLayers: _grpc.UnaryUnaryMultiCallable[_containers_pb2.PrepareLayersRequest, _containers_pb2.PrepareLayersResponse]
@@ -131,6 +139,14 @@ class ContainersServiceAsyncStub(ContainersServiceStub):
     """Attach joins the container's streams. First request: open. Before the start, this client holds the spool back like a durable reader."""
     Resize: _aio.UnaryUnaryMultiCallable[_containers_pb2.ResizeRequest, _containers_pb2.ResizeResponse]  # type: ignore[assignment]
     """Resize sets the terminal's size. Raises Conflict when it does not run."""
+    Update: _aio.UnaryUnaryMultiCallable[_containers_pb2.UpdateRequest, _containers_pb2.UpdateResponse]  # type: ignore[assignment]
+    """Update changes limits and restart policy of a container, running or not. Raises Conflict (the container is being removed),
+    InvalidArgument (Docker's texts), Failed (the kernel refused); nothing is changed then.
+    """
+    Stats: _aio.UnaryStreamMultiCallable[_containers_pb2.StatsRequest, _containers_pb2.StatsResponse]  # type: ignore[assignment]
+    """Stats samples the container's use of the machine. Not streaming: one sample. Streaming: one a second until the container is removed;
+    one that does not run gives empty samples, as Docker's.
+    """
     Top: _aio.UnaryUnaryMultiCallable[_containers_pb2.TopRequest, _containers_pb2.TopResponse]  # type: ignore[assignment]
     """Top lists the container's processes by ps(1) of the host."""
     PrepareLayers: _aio.UnaryUnaryMultiCallable[_containers_pb2.PrepareLayersRequest, _containers_pb2.PrepareLayersResponse]  # type: ignore[assignment]
@@ -274,6 +290,26 @@ class ContainersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_containers_pb2.ResizeResponse, _abc.Awaitable[_containers_pb2.ResizeResponse]]:
         """Resize sets the terminal's size. Raises Conflict when it does not run."""
+
+    @_abc_1.abstractmethod
+    def Update(
+        self,
+        request: _containers_pb2.UpdateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_containers_pb2.UpdateResponse, _abc.Awaitable[_containers_pb2.UpdateResponse]]:
+        """Update changes limits and restart policy of a container, running or not. Raises Conflict (the container is being removed),
+        InvalidArgument (Docker's texts), Failed (the kernel refused); nothing is changed then.
+        """
+
+    @_abc_1.abstractmethod
+    def Stats(
+        self,
+        request: _containers_pb2.StatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_containers_pb2.StatsResponse], _abc.AsyncIterator[_containers_pb2.StatsResponse]]:
+        """Stats samples the container's use of the machine. Not streaming: one sample. Streaming: one a second until the container is removed;
+        one that does not run gives empty samples, as Docker's.
+        """
 
     @_abc_1.abstractmethod
     def Top(
