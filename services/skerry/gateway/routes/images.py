@@ -11,7 +11,7 @@ from skerry.core.errors import InvalidArgument, NotFound, SkerryError
 from skerry.core.rpc.channel import call as once
 from skerry.core.rpc.channel import call_again
 from skerry.gateway import filters, platforms
-from skerry.gateway.call import Call, Route, empty, json
+from skerry.gateway.call import Call, Route, empty, encoded, json, json_text
 from skerry.gateway.docker.images import history as history_document
 from skerry.gateway.docker.images import inspect as inspect_document
 from skerry.gateway.docker.images import join_reference, summary
@@ -39,14 +39,25 @@ async def listing(call: Call) -> web.StreamResponse:
     if (dangling := wanted.boolean("dangling")) is not None:
         request.dangling = dangling
     request.hide_intermediate = not call.flag("all")
-    request.brief = not call.flag("shared-size")
+    if not call.flag("shared-size"):
+        request.brief = True
+        return await _brief(call, request)
 
     async def read() -> list[pb.Image]:
-        return [image async for item in call.peers.images.List(request) for image in (item.images or [item.image])]
+        return [item.image async for item in call.peers.images.List(request)]
 
     found = await call_again(read, what=_WHAT)
-    shared = _shared_sizes(found) if call.flag("shared-size") else {}
+    shared = _shared_sizes(found)
     return json([summary(image, call.version, shared_size=shared.get(image.id, -1)) for image in found])
+
+
+async def _brief(call: Call, request: pb.ListRequest) -> web.StreamResponse:
+    listed = await call_again(lambda: call.peers.image_lists.ask(call.peers.images, request), what=_WHAT)
+    answer = listed.encoded(call.version)
+    if answer is None:
+        answer = encoded([summary(image, call.version) for image in listed.images])
+        listed.keep(call.version, answer)
+    return json_text(answer)
 
 
 def _shared_sizes(images: list[pb.Image]) -> dict[str, int]:
