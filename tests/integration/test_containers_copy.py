@@ -372,10 +372,10 @@ async def test_a_fifo_goes_with_an_upload_that_fails_or_is_given_up(node: NodeUn
 
 
 async def test_a_fifo_that_nobody_writes_into_is_given_up() -> None:
-    async with containers_node(SKERRY_CONTAINERS_COPY_SILENCE="0.5") as node:
+    async with containers_node(SKERRY_CONTAINERS_COPY_SILENCE="1.5") as node:
         container = await node.create("sleep", "1000")
         put = await PipedPut(node, container, boot_id()).begin()
-        for written in range(1, 5):  # longer than the silence, but not silent
+        for written in range(1, 7):  # longer than the silence, but not silent
             await asyncio.sleep(0.3)
             await put.call.write(pb.PutArchiveRequest(written=written))
         with pytest.raises(Failed, match="nothing moved for"):
