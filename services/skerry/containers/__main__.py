@@ -16,6 +16,7 @@ from skerry.api.containers.v1 import containers_pb2, execs_pb2, volumes_pb2
 from skerry.api.containers.v1.containers_pb2_grpc import add_ContainersServiceServicer_to_server
 from skerry.api.containers.v1.execs_pb2_grpc import add_ExecsServiceServicer_to_server
 from skerry.api.containers.v1.volumes_pb2_grpc import add_VolumesServiceServicer_to_server
+from skerry.containers.cgroup_moves import CgroupMoves
 from skerry.containers.environment import Environment, read_boot_id
 from skerry.containers.exec_service import ExecsService
 from skerry.containers.execs import Execs
@@ -92,6 +93,7 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
         await stack.enter_async_context(shipper)
         runtime = await probe(settings.run, settings.runtime)
         journal = Journal(database)
+        tasks = await stack.enter_async_context(Tasks())
         environment = Environment(
             root=settings.root,
             node=settings.node or socket.gethostname(),
@@ -112,7 +114,8 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
             store=SqliteContainerStore(database),
             volumes=Volumes(settings.root, SqliteVolumeStore(database), journal),
             journal=journal,
-            tasks=await stack.enter_async_context(Tasks()),
+            tasks=tasks,
+            cgroup_moves=CgroupMoves(tasks),
             stopping=stopping,
         )
         node = Node(environment)

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
 
+from skerry.containers.cgroup_moves import CgroupMoves
 from skerry.containers.filters import CompiledFilters
 from skerry.containers.host import HostFacts
 from skerry.containers.layers.store import Layers
@@ -45,6 +46,7 @@ class Environment:
     volumes: Volumes
     journal: Journal
     tasks: Tasks
+    cgroup_moves: CgroupMoves
     stopping: asyncio.Event
 
     def directory(self, container_id: str) -> str:
