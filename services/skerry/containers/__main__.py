@@ -30,6 +30,7 @@ from skerry.containers.node import Node
 from skerry.containers.outside import Outside
 from skerry.containers.reconcile import reconcile
 from skerry.containers.runtime import probe
+from skerry.containers.runtime_program import mounted
 from skerry.containers.service import ContainersService
 from skerry.containers.shipper import Shipper
 from skerry.containers.store import MIGRATIONS, SqliteContainerStore
@@ -91,7 +92,7 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
         )
         shipper = Shipper(tls=tls_of(settings), quota=settings.quota, away_quota=settings.away_quota, disk_share=settings.disk_share)
         await stack.enter_async_context(shipper)
-        runtime = await probe(settings.run, settings.runtime)
+        runtime = await asyncio.to_thread(mounted, await probe(settings.run, settings.runtime), settings.run)
         journal = Journal(database)
         tasks = await stack.enter_async_context(Tasks())
         environment = Environment(
