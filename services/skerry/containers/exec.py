@@ -203,9 +203,10 @@ class Exec:
         self.record.exit_code = code
         self.finished_at = time.monotonic()
         await self.publish("exec_die", {"exitCode": str(code)})
+        # Not after the file: until it says so, the monitor's own does.
+        self._ended.set()
         if os.path.isdir(self.directory):
             await asyncio.to_thread(self.save)
-        self._ended.set()
         _ = self.container.environment.tasks.spawn(self.retire(), f"exec {self.record.id[:12]}")
 
     async def retire(self) -> None:
