@@ -9,7 +9,7 @@ from engines import Engine, skerry_engine
 from faults.rounds import VICTIMS, run
 from images.busybox import make_busybox
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 
 def test_kill_rounds() -> None:
