@@ -243,7 +243,8 @@ async def test_a_pull_given_up_stops_the_download_unless_another_wants_it(images
     await until(lambda: images.files() == [], "nothing stays of a pull that nobody wants")
     sent = fake.sent
     await asyncio.sleep(0.5)
-    assert fake.sent - sent <= 1 << 16
+    # What was on its way already may still go.
+    assert fake.sent - sent <= 4 << 16
 
 
 async def test_what_is_removed_during_a_pull_is_collected_at_its_end(images: Store, fake: FakeRegistry) -> None:

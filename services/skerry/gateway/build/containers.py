@@ -160,7 +160,8 @@ class Containers:
                 yield pb.PutArchiveRequest(chunk=data)
 
         try:
-            await call(lambda: self._peers.containers.PutArchive(requests()))
+            # Written again from its beginning by a node that died within: the same files come out.
+            await call_again(lambda: self._peers.containers.PutArchive(requests()), what=_WHAT)
         except SkerryError as error:
             if chown and (match := _NO_OWNER.match(str(error))):
                 kind = "uid" if match[1] == "user" else "gid"
