@@ -53,7 +53,7 @@ def _brief(entry: Entry) -> pb.Image:
         repo_digests=[library.familiar(name) for name in names.digests],
         parent=image.parent,
         created_ns=image.created_ns,
-        size=sum(layer.size for layer in image.layers),
+        size=sum(layer.shown for layer in image.layers),
         config=pb.ImageConfig(labels=labels) if labels else None,
         last_tagged_ns=names.last_tagged_ns,
         leases=len(entry.holders),

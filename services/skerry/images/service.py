@@ -138,5 +138,5 @@ class ImagesService(IntakeCalls, ListCalls, CacheCalls, SaveCalls, UsageCalls, C
 
     async def Info(self, request: pb.InfoRequest, context: Any) -> pb.InfoResponse:
         entries = await self._catalog.all()
-        layers = {layer.diff_id: layer.size for entry in entries for layer in entry.image.layers}
+        layers = {layer.diff_id: layer.shown for entry in entries for layer in entry.image.layers}
         return pb.InfoResponse(images=len(entries), layers_size=sum(layers.values()))

@@ -54,7 +54,7 @@ def _shared_sizes(images: list[pb.Image]) -> dict[str, int]:
     for image in images:
         for layer in image.layers:
             users[layer.chain_id] = users.get(layer.chain_id, 0) + 1
-    return {image.id: sum(layer.size for layer in image.layers if users[layer.chain_id] > 1) for image in images}
+    return {image.id: sum(layer.files_size for layer in image.layers if users[layer.chain_id] > 1) for image in images}
 
 
 async def get(call: Call, name: str) -> pb.Image:

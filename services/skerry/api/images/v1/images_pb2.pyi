@@ -27,14 +27,16 @@ class StringList(_message.Message):
     def __init__(self, values: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Layer(_message.Message):
-    __slots__ = ("diff_id", "chain_id", "size")
+    __slots__ = ("diff_id", "chain_id", "size", "files_size")
     DIFF_ID_FIELD_NUMBER: _ClassVar[int]
     CHAIN_ID_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    FILES_SIZE_FIELD_NUMBER: _ClassVar[int]
     diff_id: str
     chain_id: str
     size: int
-    def __init__(self, diff_id: _Optional[str] = ..., chain_id: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+    files_size: int
+    def __init__(self, diff_id: _Optional[str] = ..., chain_id: _Optional[str] = ..., size: _Optional[int] = ..., files_size: _Optional[int] = ...) -> None: ...
 
 class ImageConfig(_message.Message):
     __slots__ = ("user", "env", "entrypoint", "cmd", "working_dir", "labels", "exposed_ports", "volumes", "stop_signal", "healthcheck_json", "shell")
