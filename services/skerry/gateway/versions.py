@@ -67,6 +67,14 @@ BUILD_AUX = Version(1, 30)
 STOP_SIGNAL_CHANGE = Version(1, 42)
 # Image inspect takes ?platform=.
 PLATFORM_OF_INSPECT = Version(1, 49)
+# Image inspect has Descriptor, takes ?manifests=, and so does the list.
+IMAGE_ORIGIN = Version(1, 48)
+# The list takes ?manifests=.
+MANIFESTS_OF_LIST = Version(1, 47)
+# Image removal takes ?platforms=.
+PLATFORMS_OF_REMOVAL = Version(1, 50)
+# push takes ?platform=.
+PLATFORM_OF_PUSH = Version(1, 46)
 # `system df` takes ?type=, and has no BuilderSize.
 DISK_USAGE_BY_TYPE = Version(1, 42)
 

@@ -15,8 +15,16 @@ class LayerRecord(msgspec.Struct, frozen=True):
     """One layer: the uncompressed tar in the blob store, and the compressed form it came in (empty: not kept)."""
 
     diff_id: str
+    # Bytes of the tar.
     size: int
     compressed: str = ""
+    # Bytes of its files (measure.py); -1: not known, in records of stores before this was counted, or of a tar that was not understood.
+    files: int = -1
+
+    @property
+    def shown(self) -> int:
+        """What Docker's commands call the layer's size."""
+        return self.files if self.files >= 0 else self.size
 
 
 class ImageRecord(msgspec.Struct, frozen=True):

@@ -94,7 +94,7 @@ class Becoming:
                     expected_diff=diff_id,
                     expected=one.digest,
                 )
-            return Stored(diff_id, stored.size, one.digest if one.digest != diff_id else "")
+            return Stored(diff_id, stored.size, one.digest if one.digest != diff_id else "", stored.files)
 
         # Only a form that was found right once may be believed.
         believed = one.digest == diff_id or one.digest in {form.digest for form in await self._shelf.catalog.forms(diff_id)}
