@@ -32,6 +32,10 @@ class ListCalls:
     origins: Origins
 
     async def List(self, request: pb.ListRequest, context: Any) -> AsyncIterator[pb.ListResponse]:
+        revision = await self._catalog.revision() if request.brief else ""
+        if revision and revision == request.known_revision:
+            yield pb.ListResponse(revision=revision, unchanged=True)
+            return
         wanted = await library.understand(self._catalog, request)
         entries = await self._catalog.all()
         # As in Docker: what others were built on is not dangling.
@@ -44,6 +48,8 @@ class ListCalls:
                     await self.origins.add(image, entry)
                 yield pb.ListResponse(image=image)
             return
+        batch = [_brief(entry) for entry in itertools.islice(admitted, _BATCH)]
+        yield pb.ListResponse(images=batch, revision=revision)
         while batch := [_brief(entry) for entry in itertools.islice(admitted, _BATCH)]:
             yield pb.ListResponse(images=batch)
 

@@ -12,6 +12,7 @@ from skerry.containers.copy.job import LENGTH, Gone, Head, Job, frame, head_of, 
 from skerry.containers.rootfs import mounted_rootfs
 from skerry.core import process
 from skerry.core.errors import Failed, SkerryError
+from skerry.core.ids import new_id
 
 CHUNK = 1 << 20
 _MESSAGE = 1 << 20
@@ -23,8 +24,10 @@ _COMMAND = (sys.executable, "-S", "-c", "from skerry.containers.copy.worker impo
 class Copy:
     """A copy under way; see copying."""
 
-    def __init__(self, container: Container, job: Job) -> None:
+    def __init__(self, container: Container, job: Job, *, named: bool = False) -> None:
         self.head = Head()
+        # FIFO that the archive may be written into by others; "": none. Gone with the worker.
+        self.pipe = f"{container.directory}/copy-{new_id()[:8]}" if named else ""
         self._container = container
         self._job = job
         self._begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -32,7 +35,7 @@ class Copy:
         self._error: Exception | None = None
         self._child: process.Child | None = None
         # Bytes that went through, to tell a slow client from one that is lost.
-        self._moved = 0
+        self._moved = self._told = 0
         self._input = self._output = -1
 
     async def read(self) -> bytes:
@@ -49,6 +52,11 @@ class Copy:
             return False
         self._moved += len(data)
         return True
+
+    def moved(self, count: int) -> None:
+        """Notes how many bytes others wrote into the pipe."""
+        self._moved += max(0, count - self._told)
+        self._told = max(self._told, count)
 
     async def take(self, pieces: AsyncIterator[bytes]) -> None:
         """Gives the whole archive and waits for its end, which may come before that of the pieces. Raises what went wrong."""
@@ -124,7 +132,8 @@ class Copy:
                 self._begun.exception()  # whether somebody still waits or not
 
     async def _run(self, job: Job) -> None:
-        (input_read, self._input), (self._output, output_write), (error_read, error_write) = (pipes.pipe() for _ in range(3))
+        input_read, self._input = pipes.named(self.pipe) if self.pipe else pipes.pipe()
+        (self._output, output_write), (error_read, error_write) = (pipes.pipe() for _ in range(2))
         for fd in (self._input, self._output, error_read):
             os.set_blocking(fd, False)
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -145,6 +154,8 @@ class Copy:
         finally:
             for fd in (*given, error_read):
                 os.close(fd)
+            if self.pipe:
+                os.unlink(self.pipe)
         if status != 0:
             raise _told(status, words)
 
@@ -170,13 +181,13 @@ def _told(status: int, words: bytes) -> Exception:
 
 
 @asynccontextmanager
-async def copying(container: Container, job: Job) -> AsyncIterator[Copy]:
+async def copying(container: Container, job: Job, *, named: bool = False) -> AsyncIterator[Copy]:
     """Runs job (whose rootfs is filled in here) on a container; yields when the worker found the path. Left early, it is ended.
 
-    Raises NotFound, InvalidArgument, Conflict, Failed.
+    named: its input is a FIFO, `Copy.pipe`. Raises NotFound, InvalidArgument, Conflict, Failed.
     """
     for attempt in range(1, _TRIES + 1):
-        copy = Copy(container, job)
+        copy = Copy(container, job, named=named)
         try:
             try:
                 await copy.begin()

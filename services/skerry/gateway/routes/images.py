@@ -41,12 +41,15 @@ async def listing(call: Call) -> web.StreamResponse:
         request.dangling = dangling
     request.hide_intermediate = not call.flag("all")
     request.origin = call.version >= MANIFESTS_OF_LIST and call.flag("manifests")
-    request.brief = not (call.flag("shared-size") or request.origin)
+    if not call.flag("shared-size") and not request.origin:
+        request.brief = True
+        return await _brief(call, request)
 
     async def read() -> list[pb.Image]:
-        return [image async for item in call.peers.images.List(request) for image in (item.images or [item.image])]
+        return [item.image async for item in call.peers.images.List(request)]
 
     found = await call_again(read, what=_WHAT)
+<<<<<<< HEAD
     shared = _shared_sizes(found) if call.flag("shared-size") else {}
     documents = [summary(image, call.version, shared_size=shared.get(image.id, -1)) for image in found]
     if request.origin:
@@ -57,6 +60,19 @@ async def listing(call: Call) -> web.StreamResponse:
                 if call.version >= IMAGE_ORIGIN:
                     document["Descriptor"] = origins.descriptor(image.descriptor)
     return json(documents)
+=======
+    shared = _shared_sizes(found)
+    return json([summary(image, call.version, shared_size=shared.get(image.id, -1)) for image in found])
+>>>>>>> speed
+
+
+async def _brief(call: Call, request: pb.ListRequest) -> web.StreamResponse:
+    listed = await call_again(lambda: call.peers.image_lists.ask(call.peers.images, request), what=_WHAT)
+    answer = listed.encoded(call.version)
+    if answer is None:
+        answer = encoded([summary(image, call.version) for image in listed.images])
+        listed.keep(call.version, answer)
+    return json_text(answer)
 
 
 def _shared_sizes(images: list[pb.Image]) -> dict[str, int]:

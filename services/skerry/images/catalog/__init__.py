@@ -122,6 +122,12 @@ class Catalog(PushRecords, Repositories, Protocol):
     async def all(self) -> list[Entry]:
         """Returns every image, newest first."""
 
+    async def revision(self) -> str:
+        """Returns a text that differs whenever the catalog has changed since; "" when that is not known.
+
+        Asked before `all`, it belongs to that list or an older one.
+        """
+
     async def children(self, parent: str) -> list[ImageRecord]:
         """Returns the images that were made of a parent (empty: of none), newest first."""
 

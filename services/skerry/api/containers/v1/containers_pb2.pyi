@@ -1217,15 +1217,17 @@ class GetArchiveResponse(_message.Message):
     def __init__(self, stat: _Optional[_Union[PathStat, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class PutArchiveRequest(_message.Message):
-    __slots__ = ("open", "chunk")
+    __slots__ = ("open", "chunk", "written")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_FIELD_NUMBER: _ClassVar[int]
     open: PutArchiveOpen
     chunk: bytes
-    def __init__(self, open: _Optional[_Union[PutArchiveOpen, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+    written: int
+    def __init__(self, open: _Optional[_Union[PutArchiveOpen, _Mapping]] = ..., chunk: _Optional[bytes] = ..., written: _Optional[int] = ...) -> None: ...
 
 class PutArchiveOpen(_message.Message):
-    __slots__ = ("container", "path", "no_overwrite_dir_non_dir", "copy_uid_gid", "create_path", "chown", "chmod", "file_or_directory")
+    __slots__ = ("container", "path", "no_overwrite_dir_non_dir", "copy_uid_gid", "create_path", "chown", "chmod", "file_or_directory", "boot_id")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     NO_OVERWRITE_DIR_NON_DIR_FIELD_NUMBER: _ClassVar[int]
@@ -1234,6 +1236,7 @@ class PutArchiveOpen(_message.Message):
     CHOWN_FIELD_NUMBER: _ClassVar[int]
     CHMOD_FIELD_NUMBER: _ClassVar[int]
     FILE_OR_DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     container: str
     path: str
     no_overwrite_dir_non_dir: bool
@@ -1242,7 +1245,8 @@ class PutArchiveOpen(_message.Message):
     chown: str
     chmod: int
     file_or_directory: bool
-    def __init__(self, container: _Optional[str] = ..., path: _Optional[str] = ..., no_overwrite_dir_non_dir: _Optional[bool] = ..., copy_uid_gid: _Optional[bool] = ..., create_path: _Optional[bool] = ..., chown: _Optional[str] = ..., chmod: _Optional[int] = ..., file_or_directory: _Optional[bool] = ...) -> None: ...
+    boot_id: str
+    def __init__(self, container: _Optional[str] = ..., path: _Optional[str] = ..., no_overwrite_dir_non_dir: _Optional[bool] = ..., copy_uid_gid: _Optional[bool] = ..., create_path: _Optional[bool] = ..., chown: _Optional[str] = ..., chmod: _Optional[int] = ..., file_or_directory: _Optional[bool] = ..., boot_id: _Optional[str] = ...) -> None: ...
 
 class PutArchiveResponse(_message.Message):
     __slots__ = ()

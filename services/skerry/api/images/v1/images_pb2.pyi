@@ -163,7 +163,7 @@ class GetResponse(_message.Message):
     def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
 
 class ListRequest(_message.Message):
-    __slots__ = ("references", "dangling", "labels", "before", "since", "until_ns", "hide_intermediate", "brief", "origin")
+    __slots__ = ("references", "dangling", "labels", "before", "since", "until_ns", "hide_intermediate", "brief", "origin", "known_revision")
     REFERENCES_FIELD_NUMBER: _ClassVar[int]
     DANGLING_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +173,7 @@ class ListRequest(_message.Message):
     HIDE_INTERMEDIATE_FIELD_NUMBER: _ClassVar[int]
     BRIEF_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_REVISION_FIELD_NUMBER: _ClassVar[int]
     references: _containers.RepeatedScalarFieldContainer[str]
     dangling: bool
     labels: _containers.RepeatedScalarFieldContainer[str]
@@ -182,15 +183,20 @@ class ListRequest(_message.Message):
     hide_intermediate: bool
     brief: bool
     origin: bool
-    def __init__(self, references: _Optional[_Iterable[str]] = ..., dangling: _Optional[bool] = ..., labels: _Optional[_Iterable[str]] = ..., before: _Optional[str] = ..., since: _Optional[str] = ..., until_ns: _Optional[int] = ..., hide_intermediate: _Optional[bool] = ..., brief: _Optional[bool] = ..., origin: _Optional[bool] = ...) -> None: ...
+    known_revision: str
+    def __init__(self, references: _Optional[_Iterable[str]] = ..., dangling: _Optional[bool] = ..., labels: _Optional[_Iterable[str]] = ..., before: _Optional[str] = ..., since: _Optional[str] = ..., until_ns: _Optional[int] = ..., hide_intermediate: _Optional[bool] = ..., brief: _Optional[bool] = ..., origin: _Optional[bool] = ..., known_revision: _Optional[str] = ...) -> None: ...
 
 class ListResponse(_message.Message):
-    __slots__ = ("image", "images")
+    __slots__ = ("image", "images", "revision", "unchanged")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
     image: Image
     images: _containers.RepeatedCompositeFieldContainer[Image]
-    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ..., images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ...) -> None: ...
+    revision: str
+    unchanged: bool
+    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ..., images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., revision: _Optional[str] = ..., unchanged: _Optional[bool] = ...) -> None: ...
 
 class TagRequest(_message.Message):
     __slots__ = ("image", "target")
