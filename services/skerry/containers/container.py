@@ -33,8 +33,8 @@ from skerry.containers.state import (
     State,
     TellEnded,
     TellNeedsSandbox,
-    step,
 )
+from skerry.containers.transitions import step
 from skerry.containers.wait import Waiters
 from skerry.core.errors import Failed
 

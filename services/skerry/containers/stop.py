@@ -4,7 +4,8 @@ import signal
 
 from skerry.containers.container import Container
 from skerry.containers.signals import parse_signal
-from skerry.containers.state import KillAsked, PauseAsked, Phase, State, StopAsked, UnpauseAsked, step
+from skerry.containers.state import KillAsked, PauseAsked, Phase, State, StopAsked, UnpauseAsked
+from skerry.containers.transitions import step
 from skerry.core.errors import Conflict, Failed
 
 _DEFAULT_SECONDS = 10
