@@ -18,5 +18,5 @@ def container_event(record: Record, action: str, attributes: Mapping[str, str] |
 
 
 def exec_action(verb: str, command: Sequence[str]) -> str:
-    """Returns the action as Docker writes it: "exec_create: sh -c x"."""
-    return f"{verb}: {' '.join(command)}"
+    """Returns the action as Docker writes it: "exec_create: sh -c x", and with a space at the end for a single word."""
+    return f"{verb}: {command[0]} {' '.join(command[1:])}"

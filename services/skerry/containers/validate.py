@@ -4,6 +4,7 @@ import posixpath
 import re
 
 from skerry.api.containers.v1 import containers_pb2 as pb
+from skerry.containers import health
 from skerry.containers.signals import parse_signal
 from skerry.core.errors import InvalidArgument
 
@@ -33,6 +34,7 @@ def validate_spec(spec: pb.ContainerSpec, cpus: int) -> list[str]:
         raise InvalidArgument("SHM size can not be less than 0")
     if not -1000 <= spec.oom_score_adj <= 1000:
         raise InvalidArgument(f"Invalid value {spec.oom_score_adj}, range for oom score adj is [-1000, 1000]")
+    health.validate(spec.healthcheck_json)
     _restart_policy(spec)
     _modes(spec)
     _mounts(spec)

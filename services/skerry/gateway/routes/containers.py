@@ -23,7 +23,7 @@ from skerry.gateway.docker.sandbox import network_name
 from skerry.gateway.errors import BadInput
 from skerry.gateway.peers import Peers
 from skerry.gateway.routes.execs import size
-from skerry.gateway.versions import STOP_SIGNAL
+from skerry.gateway.versions import HEALTH_START_INTERVAL, STOP_SIGNAL
 
 T = TypeVar("T")
 
@@ -36,6 +36,8 @@ async def owned(call: Call, work: Coroutine[Any, Any, T], name: str) -> T:
 async def create(call: Call) -> web.StreamResponse:
     """POST /containers/create."""
     wanted = parse_create(await call.json_body(), call.text("name"), call.text("platform"))
+    if call.version < HEALTH_START_INTERVAL:
+        wanted.without_start_interval()
     answer = await owned(call, creating.create(call.peers, wanted), "create")
     return json({"Id": answer.container.id, "Warnings": list(answer.warnings)}, 201)
 

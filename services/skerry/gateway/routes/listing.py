@@ -156,7 +156,7 @@ class _Selection:
             and (not self._since or container.created_ns > self._since)
             and (self._ancestors is None or container.image_id in self._ancestors)
             and wanted.boolean("is-task") is not True
-            and wanted.matches("health", ["none"])
+            and wanted.matches("health", [container.state.health.status or "none"])
             and wanted.matches("volume", [text for mount in container.mount_points for text in (mount.name, mount.destination)])
             and self._on_network(container, box)
             and self._has_ports(container, box)
