@@ -309,7 +309,14 @@ def test_after_a_reboot_policy_decides_who_wants_a_sandbox() -> None:
     state, actions = step(at(Phase.RUNNING), s.Lost(5 * SECOND))
     assert (state.exit_code, state.needs_sandbox) == (255, False) and s.TellEnded(3) in actions
     assert step(at(Phase.EXITED, policy=Policy("always"), manually_stopped=True), s.Booted())[0].needs_sandbox
-    assert not step(at(Phase.EXITED, policy=Policy("unless-stopped")), s.Booted())[0].needs_sandbox
+    assert not step(at(Phase.EXITED, policy=Policy("unless-stopped"), manually_stopped=True), s.Booted())[0].needs_sandbox
+    assert step(at(Phase.EXITED, policy=Policy("unless-stopped")), s.Booted())[0].needs_sandbox
+    assert not step(at(Phase.EXITED, policy=Policy("on-failure"), exit_code=1), s.Booted())[0].needs_sandbox
+
+
+def test_one_that_is_about_to_be_started_after_a_boot_can_be_stopped() -> None:
+    state, actions = run(at(Phase.EXITED, policy=Policy("always")), s.Booted(), s.StopAsked())
+    assert (state.phase, state.needs_sandbox, state.manually_stopped, actions[1:]) == (Phase.EXITED, False, True, [])
 
 
 def test_a_lost_process_whose_sandbox_is_there_is_restarted_by_policy() -> None:

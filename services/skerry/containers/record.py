@@ -39,7 +39,7 @@ class Volume(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One container. Everything but name, state, sandbox and boot_id is fixed at create."""
+    """One container. What the current run consists of, name, state and health change; the rest is fixed at create."""
 
     id: str
     name: str
@@ -63,6 +63,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ipc_container_id: str = ""
     # /proc/sys/kernel/random/boot_id of the last start.
     boot_id: str = ""
+    # The engine's start (see environment.engine_start) in which that was, or which was told to it since.
+    engine_start: str = ""
     # None: not checked, or never started.
     health: Health | None = None
 

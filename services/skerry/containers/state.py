@@ -112,7 +112,8 @@ class Lost(msgspec.Struct, frozen=True, tag=True):
 
 
 class Booted(msgspec.Struct, frozen=True, tag=True):
-    """The host was started since this container ended: Docker then starts those with policy `always`."""
+    """Host or engine were started since this container ended: Docker then starts those with `always`, and with `unless-stopped` those that
+    nobody stopped."""
 
 
 class PauseOver(msgspec.Struct, frozen=True, tag=True):

@@ -249,13 +249,17 @@ def _lost(state: State, event: Lost) -> Step:
 
 
 def _booted(state: State) -> Step:
-    if state.phase is not Phase.EXITED or state.policy.name != "always" or not state.settled or state.needs_sandbox:
+    wanted = state.policy.name == "always" or (state.policy.name == "unless-stopped" and not state.manually_stopped)
+    if state.phase is not Phase.EXITED or not wanted or not state.settled or state.needs_sandbox:
         return state, []
     return msgspec.structs.replace(state, needs_sandbox=True), [TellNeedsSandbox()]
 
 
 def _stop_asked(state: State, event: StopAsked) -> Step:
     if not state.active:
+        if state.needs_sandbox:
+            # Nothing runs yet, but a control plane is about to start it.
+            return msgspec.structs.replace(state, needs_sandbox=False, manually_stopped=True), []
         raise NotModified("Container is already stopped")
     asked = msgspec.structs.replace(
         state,
