@@ -260,6 +260,8 @@ def _stop_asked(state: State, event: StopAsked) -> Step:
         if state.needs_sandbox:
             # Nothing runs yet, but a control plane is about to start it.
             return msgspec.structs.replace(state, needs_sandbox=False, manually_stopped=True), []
+        if event.by_restart and state.phase in (Phase.CREATED, Phase.EXITED):
+            return msgspec.structs.replace(state, restarting_by_hand=True), []
         raise NotModified("Container is already stopped")
     asked = msgspec.structs.replace(
         state,

@@ -17,7 +17,7 @@ from skerry.gateway.coordinator import stop as stopping
 from skerry.gateway.coordinator.leftover import soon
 from skerry.gateway.coordinator.owned import owned as owned_by
 from skerry.gateway.docker.checks import check_signal
-from skerry.gateway.docker.create import check_name, parse_create
+from skerry.gateway.docker.create import parse_create
 from skerry.gateway.docker.inspect import inspect as inspect_document
 from skerry.gateway.docker.sandbox import network_name
 from skerry.gateway.errors import BadInput
@@ -108,7 +108,15 @@ async def kill(call: Call) -> web.StreamResponse:
     """POST /containers/{id}/kill."""
     signal = call.text("signal")
     check_signal(signal)
-    await owned(call, stopping.kill(call.peers, await call.container_id(), call.params["id"], signal), "kill")
+    name = call.params["id"]
+    try:
+        container_id = await call.container_id()
+    except NotFound as error:
+        raise NotFound(f"Cannot kill container: {name}: {error}") from None
+    try:
+        await owned(call, stopping.kill(call.peers, container_id, name, signal), "kill")
+    except InvalidArgument as error:
+        raise BadInput(str(error)) from None
     return empty()
 
 
@@ -129,10 +137,10 @@ async def unpause(call: Call) -> web.StreamResponse:
 async def rename(call: Call) -> web.StreamResponse:
     """POST /containers/{id}/rename."""
     container_id = await call.container_id()  # 404 before a bad name's 400, as dockerd
-    name = check_name(call.text("name"))
+    name = call.text("name")
     if not name:
         raise InvalidArgument("Neither old nor new names may be empty")
-    request = pb.RenameRequest(id=container_id, name=name)
+    request = pb.RenameRequest(id=container_id, name=name.removeprefix("/"))
     answer = await call_again(lambda: call.peers.containers.Rename(request), what="the container service")
     told = networks_pb2.RenameSandboxRequest(container_id=answer.id, name=answer.new_name)
     await soon(call.peers, "rename in the network service", lambda: call.peers.networks.RenameSandbox(told))

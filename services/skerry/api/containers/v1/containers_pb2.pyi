@@ -1156,6 +1156,16 @@ class RecordCommitResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class RecordPruneRequest(_message.Message):
+    __slots__ = ("reclaimed",)
+    RECLAIMED_FIELD_NUMBER: _ClassVar[int]
+    reclaimed: int
+    def __init__(self, reclaimed: _Optional[int] = ...) -> None: ...
+
+class RecordPruneResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class ExportRequest(_message.Message):
     __slots__ = ("container", "boot_id")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
