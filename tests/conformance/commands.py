@@ -3,6 +3,7 @@
 _FLAGS = {
     "run": "-i -t -d --rm --name --hostname -e --env-file -w -u --entrypoint --read-only --init --tmpfs -v --restart --label --cidfile "
     "--stop-signal --stop-timeout --pull --sig-proxy --detach-keys -a --log-driver --log-opt --net=bridge --net=host --net=none "
+    "--health-cmd --health-interval --health-retries --health-start-period --health-timeout --no-healthcheck "
     "--net=container --volumes-from --mount -p:fixed -p:random -p:udp -p:address -P --expose",
     "create": "--name -i -t",
     "start": "-a -i",

@@ -16,7 +16,7 @@ from skerry.api.containers.v1 import containers_pb2, execs_pb2, volumes_pb2
 from skerry.api.containers.v1.containers_pb2_grpc import add_ContainersServiceServicer_to_server
 from skerry.api.containers.v1.execs_pb2_grpc import add_ExecsServiceServicer_to_server
 from skerry.api.containers.v1.volumes_pb2_grpc import add_VolumesServiceServicer_to_server
-from skerry.containers.environment import Environment, read_boot_id
+from skerry.containers.environment import Environment, engine_start, read_boot_id
 from skerry.containers.exec_service import ExecsService
 from skerry.containers.execs import Execs
 from skerry.containers.filters import compiled_filters
@@ -96,6 +96,7 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
             root=settings.root,
             node=settings.node or socket.gethostname(),
             boot_id=read_boot_id(),
+            engine_start=await asyncio.to_thread(engine_start, settings.run),
             quota=settings.quota,
             drain_seconds=settings.drain_output,
             copy_bytes=settings.copy_bytes,

@@ -12,11 +12,13 @@ import msgspec
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.events.v1 import events_pb2
+from skerry.containers import health
 from skerry.containers.cgroup import oom_kills
 from skerry.containers.environment import Environment
 from skerry.containers.events import container_event
 from skerry.containers.monitors import Exit, Monitor
 from skerry.containers.oci import cgroup_path
+from skerry.containers.prober import Prober
 from skerry.containers.record import Record, container_message
 from skerry.containers.settle import Settlement
 from skerry.containers.state import (
@@ -29,12 +31,13 @@ from skerry.containers.state import (
     Launch,
     Lost,
     PauseOver,
+    Phase,
     RestartAfter,
     State,
     TellEnded,
     TellNeedsSandbox,
-    step,
 )
+from skerry.containers.transitions import step
 from skerry.containers.wait import Waiters
 from skerry.core.errors import Failed
 
@@ -63,6 +66,8 @@ class Container:
         self.stdin_claimed_run = 0
         # Grows with each start that failed: who waits for the start's output looks at it.
         self.failed_starts = 0
+        check = health.check_of(self.spec)
+        self._prober = Prober(self, check) if check else None
         self._settlement = settlement
         self._relaunch = relaunch
         self._changed = asyncio.Event()
@@ -99,10 +104,23 @@ class Container:
         Raises what `step` raises; then nothing has changed.
         """
         state, actions = step(self.record.state, event)
+        if self._prober is not None:
+            changes["health"] = health.follow(self.record.health, self.record.state, state)
         self.record = msgspec.structs.replace(self.record, state=state, **changes)
         events = [container_event(self.record, action.action, action.attributes) for action in actions if isinstance(action, Emit)]
         self._notify()
+        self._follow_health()
         await self.environment.finish(self._carry_out(self.record, events, actions), f"apply {self.id[:12]}")
+
+    async def probed(self, check: health.Check, result: health.Result) -> None:
+        """Takes the result of a probe into the record. One that comes when the container runs no more counts for nothing."""
+        if self.state.phase is not Phase.RUNNING:
+            return
+        before = self.record.health or health.Health()
+        after = health.after_probe(before, check, result, self.state.started_ns)
+        self.record = msgspec.structs.replace(self.record, health=after)
+        events = [container_event(self.record, f"health_status: {after.status}")] if after.status != before.status else []
+        await self.environment.finish(self._save(self.record, events), f"health {self.id[:12]}")
 
     async def publish(self, action: str, attributes: dict[str, str] | None = None) -> None:
         """Publishes an event that changes nothing in the record."""
@@ -130,6 +148,7 @@ class Container:
     def watch_exit(self, monitor: Monitor, run: int) -> None:
         """Follows a process that runs: its end becomes an event."""
         self.monitor = monitor
+        self._follow_health()
         _ = self.environment.tasks.spawn(self._watch_exit(monitor, run), f"exit {self.id[:12]}")
 
     async def cleaned_up(self) -> None:
@@ -147,6 +166,10 @@ class Container:
         """Ends the records of execs: the container's end was theirs."""
         for each in self.execs.values():
             each.container_ended()
+
+    def _follow_health(self) -> None:
+        if self._prober is not None:
+            self._prober.follow(runs=self.state.phase is Phase.RUNNING)
 
     def _notify(self) -> None:
         self._changed.set()
@@ -190,9 +213,7 @@ class Container:
         return None
 
     async def _carry_out(self, record: Record, events: Sequence[events_pb2.Event], actions: Sequence[Action]) -> None:
-        await self.environment.store.save(record, events)
-        for event in events:
-            self.environment.journal.published(event)
+        await self._save(record, events)
         for action in actions:
             match action:
                 case Answer():
@@ -211,6 +232,11 @@ class Container:
                     self._cleanup = self.environment.tasks.spawn(self._clean_up(action.final), f"clean up {self.id[:12]}")
                 case Emit():
                     pass  # published above
+
+    async def _save(self, record: Record, events: Sequence[events_pb2.Event]) -> None:
+        await self.environment.store.save(record, events)
+        for event in events:
+            self.environment.journal.published(event)
 
     def _tell_ended(self, action: TellEnded) -> None:
         self._settlement.ended(self.ended_message(action.run))
@@ -235,6 +261,8 @@ class Container:
             _log.warning("the runtime did not delete an ended container", extra={"container": self.id, "error": str(error)})
         if previous is not None:
             await previous.close()
+        if self._prober is not None:
+            await self._prober.stopped()
         if final:
             await self.environment.layers.unmount_rootfs(self.directory)
             await self.environment.volumes.unmount(self.id)

@@ -15,6 +15,7 @@ from skerry.containers.shipper import Shipper
 from skerry.containers.store import ContainerStore
 from skerry.containers.volumes import Volumes
 from skerry.core.errors import SkerryError
+from skerry.core.ids import new_id
 from skerry.core.journal import Journal
 from skerry.core.lifecycle import Tasks
 
@@ -28,6 +29,7 @@ class Environment:
     root: str
     node: str
     boot_id: str
+    engine_start: str
     quota: int
     drain_seconds: float
     copy_bytes: int
@@ -64,6 +66,21 @@ class Environment:
         if error is not None:
             raise error
         return cast("T", result)
+
+
+def engine_start(run: str) -> str:
+    """Returns what identifies this start of the engine: the same however often its services die and come back.
+
+    The file lives in the run-time directory, so a reboot ends it; `skerry up` takes it away when it is told to stop.
+    """
+    path = f"{run}/engine"
+    try:
+        with open(path, "x", encoding="ascii") as file:
+            file.write(new_id())
+    except FileExistsError:
+        pass
+    with open(path, encoding="ascii") as file:
+        return file.read()
 
 
 def read_boot_id() -> str:

@@ -43,6 +43,7 @@ async def start(
             pid_container_id=pid_namespace_of.id if pid_namespace_of else "",
             ipc_container_id=ipc_namespace_of.id if ipc_namespace_of else "",
             boot_id=container.environment.boot_id,
+            engine_start=container.environment.engine_start,
         )
         container.execs.clear()
         await run_process(container, pid_namespace_of, ipc_namespace_of)

@@ -193,6 +193,15 @@ class Node:
                 return proposed
         raise Failed("no free name found")
 
+    def _reserve_new(self, name: str, container_id: str) -> None:
+        """Takes a name for a container that has one. Raises InvalidArgument, Conflict."""
+        try:
+            check_name(name, shown=f"/{name}")
+            if (holder := self._names.setdefault(name, container_id)) != container_id:
+                raise name_in_use(name, holder)
+        except (InvalidArgument, Conflict) as error:
+            raise type(error)(f"Error when allocating new name: {error}") from None
+
     async def start(self, request: pb.StartRequest) -> Container:
         """Starts a run; see launch.start."""
         container = self.find(request.id)
@@ -227,9 +236,7 @@ class Node:
             raise InvalidArgument("Neither old nor new names may be empty")
         if name == old:
             raise InvalidArgument("Renaming a container with the same name as its current name")
-        check_name(name)
-        if (holder := self._names.setdefault(name, container.id)) != container.id:
-            raise name_in_use(name, holder)
+        self._reserve_new(name, container.id)
         renamed = msgspec.structs.replace(container.record, name=name)
         event = container_event(renamed, "rename", {"oldName": f"/{old}"})
         try:

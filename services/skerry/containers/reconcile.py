@@ -94,8 +94,9 @@ async def _ended(node: Node, container: Container) -> None:
         _log.warning("cannot clean up after an ended container", extra={"container": container.id, "error": str(error)})
     if not container.state.settled:
         node.settlement.ended(container.ended_message(container.state.run))
-    if container.record.boot_id and container.record.boot_id != node.environment.boot_id:
-        await container.apply(Booted(), boot_id=node.environment.boot_id)
+    here = (node.environment.boot_id, node.environment.engine_start)
+    if container.record.boot_id and (container.record.boot_id, container.record.engine_start) != here:
+        await container.apply(Booted(), boot_id=node.environment.boot_id, engine_start=node.environment.engine_start)
 
 
 def _sandbox_is_there(container: Container) -> bool:

@@ -5,6 +5,8 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.images.v1 import images_pb2
 from skerry.api.networks.v1 import networks_pb2
+from skerry.containers import health as health_checks
+from skerry.containers.health import Health
 from skerry.containers.merge import command_of
 from skerry.containers.oci import cgroup_path
 from skerry.containers.state import Phase, State
@@ -37,7 +39,7 @@ class Volume(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One container. Everything but name, state, sandbox and boot_id is fixed at create."""
+    """One container. What the current run consists of, name, state and health change; the rest is fixed at create."""
 
     id: str
     name: str
@@ -61,6 +63,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ipc_container_id: str = ""
     # /proc/sys/kernel/random/boot_id of the last start.
     boot_id: str = ""
+    # The engine's start (see environment.engine_start) in which that was, or which was told to it since.
+    engine_start: str = ""
+    # None: not checked, or never started.
+    health: Health | None = None
 
     def spec_message(self) -> pb.ContainerSpec:
         """Returns the merged spec."""
@@ -120,6 +126,9 @@ def container_message(record: Record, graph_driver: dict[str, str], exec_ids: li
     """Returns the wire's view of a record."""
     spec = record.spec_message()
     command = command_of(spec)
+    state = state_message(record.state)
+    if record.health is not None:
+        state.health.CopyFrom(health_checks.message(record.health))
     return pb.Container(
         id=record.id,
         name=record.name,
@@ -127,7 +136,7 @@ def container_message(record: Record, graph_driver: dict[str, str], exec_ids: li
         image_id=record.image_id,
         image_name=record.image_name,
         spec=spec,
-        state=state_message(record.state),
+        state=state,
         path=command[0] if command else "",
         args=command[1:],
         log=record.log_message(),

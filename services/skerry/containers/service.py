@@ -9,6 +9,7 @@ from skerry.containers import stop, wait
 from skerry.containers.attach import attach
 from skerry.containers.commit_calls import CommitCalls
 from skerry.containers.copy_calls import CopyCalls
+from skerry.containers.events import prune_event
 from skerry.containers.info import info
 from skerry.containers.lines import LineOptions, read_lines
 from skerry.containers.node import Node
@@ -54,6 +55,10 @@ class ContainersService(CommitCalls, CopyCalls):
 
     async def Remove(self, request: pb.RemoveRequest, context: Any) -> pb.RemoveResponse:
         return pb.RemoveResponse(id=await self._node.remove(request.id, force=request.force, volumes=request.volumes))
+
+    async def RecordPrune(self, request: pb.RecordPruneRequest, context: Any) -> pb.RecordPruneResponse:
+        await self._node.environment.journal.publish(prune_event(request.reclaimed))
+        return pb.RecordPruneResponse()
 
     async def Get(self, request: pb.GetRequest, context: Any) -> pb.GetResponse:
         return pb.GetResponse(container=await self._node.message(self._node.find(request.container), size=request.size))

@@ -4,8 +4,9 @@ import posixpath
 import re
 
 from skerry.api.containers.v1 import containers_pb2 as pb
-from skerry.containers.signals import parse_signal
+from skerry.containers import health
 from skerry.core.errors import InvalidArgument
+from skerry.core.signals import parse_signal, supported
 
 _LEAST_MEMORY = 6 << 20
 _LEAST_KERNEL_PERIOD, _MOST_KERNEL_PERIOD = 1_000, 1_000_000
@@ -28,11 +29,12 @@ def validate_spec(spec: pb.ContainerSpec, cpus: int) -> list[str]:
     if spec.working_dir and not spec.working_dir.startswith("/"):
         raise InvalidArgument(f"The working directory '{spec.working_dir}' is invalid. It needs to be an absolute path")
     if spec.stop_signal:
-        parse_signal(spec.stop_signal)
+        supported(parse_signal(spec.stop_signal))
     if spec.shm_size < 0:
         raise InvalidArgument("SHM size can not be less than 0")
     if not -1000 <= spec.oom_score_adj <= 1000:
         raise InvalidArgument(f"Invalid value {spec.oom_score_adj}, range for oom score adj is [-1000, 1000]")
+    health.validate(spec.healthcheck_json)
     _restart_policy(spec)
     _modes(spec)
     _mounts(spec)

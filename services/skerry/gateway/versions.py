@@ -40,6 +40,8 @@ STOP_SIGNAL = Version(1, 42)
 NO_NONE_NAMES = Version(1, 43)
 # Images have no VirtualSize.
 NO_VIRTUAL_SIZE = Version(1, 44)
+# Health checks have a start interval; below: it is not looked at.
+HEALTH_START_INTERVAL = Version(1, 44)
 # Endpoints list DNSNames.
 DNS_NAMES = Version(1, 44)
 # Image inspect has no Container and ContainerConfig.

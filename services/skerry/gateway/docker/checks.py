@@ -1,16 +1,13 @@
 """What a create request may not say, in Docker's words, and what this engine does not do yet, by name."""
 
 import os
-import re
-import signal
 from typing import Any
 
 from skerry.core.errors import InvalidArgument, NotSupported
+from skerry.core.signals import parse_signal
 
 _RESTART = frozenset({"", "no", "always", "unless-stopped", "on-failure"})
 _MEMORY_LEAST = 6 << 20
-_SIGNALS = frozenset(number.name for number in signal.Signals) | {"SIGRTMIN", "SIGRTMAX"}
-_REALTIME = re.compile(r"SIGRT(MIN\+|MAX-)[0-9]{1,2}\Z")
 # HostConfig fields that would be ignored: refused unless they say what is the case anyway.
 _NOT_YET: dict[str, tuple[str, frozenset[str]]] = {
     "Links": ("links (--link)", frozenset()),
@@ -52,15 +49,8 @@ def check(config: dict[str, Any], host: dict[str, Any], networking: dict[str, An
 
 def check_signal(name: str) -> None:
     """Raises InvalidArgument "Invalid signal: X" for what is no signal. Empty is the default."""
-    if not name:
-        return
-    if name.isascii() and name.isdigit():
-        known = 1 <= int(name) <= signal.SIGRTMAX
-    else:
-        full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
-        known = full in _SIGNALS or _REALTIME.match(full) is not None
-    if not known:
-        raise InvalidArgument(f"Invalid signal: {name}")
+    if name:
+        parse_signal(name)
 
 
 def _unsupported(host: dict[str, Any], networking: dict[str, Any]) -> None:

@@ -49,6 +49,11 @@ class Wanted:
         self.host["LogConfig"] = {"Type": driver, "Config": options}
         return msgspec.json.encode(complete_host_config(self.host)).decode()
 
+    def without_start_interval(self) -> None:
+        """Forgets the health check's start interval, as an engine does that was asked in an API version without one."""
+        if (check := self.config.get("Healthcheck")) and check.pop("StartInterval", None) is not None:
+            self.spec.healthcheck_json = msgspec.json.encode(check).decode()
+
     def set_mode(self, spec_field: str, mode: str) -> None:
         """Writes a resolved container:ID back, so that inspect shows it as Docker does."""
         self.host[_CONTAINER_MODES[spec_field]] = mode
@@ -148,6 +153,7 @@ def _spec(config: dict[str, Any], host: dict[str, Any]) -> pb.ContainerSpec:
         exposed_ports=sorted(set(expand(config.get("ExposedPorts", {}))) | set(expand(host.get("PortBindings", {})))),
         volumes=sorted(config.get("Volumes", {})),
         volumes_from=host.get("VolumesFrom", []),
+        shell=config.get("Shell", []),
         healthcheck_json=msgspec.json.encode(health).decode() if health else "",
         mounts=mounts(host),
         readonly_rootfs=host.get("ReadonlyRootfs", False),

@@ -63,7 +63,7 @@ def inspect(
 
 def state(value: pb.State) -> dict[str, Any]:
     """Returns inspect's State."""
-    return {
+    document: dict[str, Any] = {
         "Status": STATUS[value.status],
         "Running": value.status in _RUNNING,
         "Paused": value.status == pb.STATUS_PAUSED,
@@ -76,6 +76,16 @@ def state(value: pb.State) -> dict[str, Any]:
         "StartedAt": rfc3339(value.started_ns),
         "FinishedAt": rfc3339(value.finished_ns),
     }
+    if value.HasField("health"):
+        document["Health"] = {
+            "Status": value.health.status,
+            "FailingStreak": value.health.failing_streak,
+            "Log": [
+                {"Start": rfc3339(r.start_ns), "End": rfc3339(r.end_ns), "ExitCode": r.exit_code, "Output": r.output}
+                for r in value.health.log
+            ],
+        }
+    return document
 
 
 def mount_point(mount: pb.MountPoint) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from aiohttp import web
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.images.v1 import images_pb2
 from skerry.api.networks.v1 import networks_pb2
-from skerry.core.errors import InvalidArgument, SkerryError, Unavailable
+from skerry.core.errors import InvalidArgument, NotFound, SkerryError, Unavailable
 from skerry.core.rpc.channel import call_again
 from skerry.gateway import filters
 from skerry.gateway.call import Call, Route, find, json
+from skerry.gateway.coordinator.leftover import soon
 from skerry.gateway.coordinator.remove import remove
 from skerry.gateway.docker.inspect import STATUS
 from skerry.gateway.docker.names import familiar
@@ -23,6 +24,7 @@ from skerry.gateway.docker.ports import parse_port
 from skerry.gateway.docker.ps import summary
 from skerry.gateway.docker.sandbox import network_name
 from skerry.gateway.docker.times import timestamp
+from skerry.gateway.errors import BadInput
 from skerry.gateway.peers import Peers
 
 _FILTERS = frozenset(
@@ -45,6 +47,7 @@ _FILTERS = frozenset(
     }
 )
 _PRUNE_FILTERS = frozenset({"label", "label!", "until"})
+_HEALTH = frozenset({"none", "starting", "healthy", "unhealthy"})
 _LIVE = frozenset({pb.STATUS_RUNNING, pb.STATUS_PAUSED, pb.STATUS_RESTARTING})
 
 
@@ -127,19 +130,22 @@ class _Selection:
         self._networks: set[str] = set(wanted.get("network"))
         self._exits = {_number(text) for text in wanted.get("exited")}
         self._names = [_pattern(text) for text in wanted.get("name")]
-        self._published = _ports(wanted.get("publish"))
-        self._exposed = _ports(wanted.get("expose"))
+        self._published = _wanted_ports(wanted, "publish")
+        self._exposed = _wanted_ports(wanted, "expose")
         if (unknown := set(wanted.get("status")) - set(STATUS.values())) != set():
-            raise InvalidArgument(f"invalid filter 'status={min(unknown)}'")
+            raise InvalidArgument(f"Invalid filter 'status={min(unknown)}'")
+        if (unknown := set(wanted.get("health")) - _HEALTH) != set():
+            raise InvalidArgument(f"Unrecognised filter value for health: {min(unknown)}")
+        self._tasks = wanted.boolean("is-task")
 
     @classmethod
     async def of(cls, peers: Peers, wanted: filters.Filters, known: list[images_pb2.Image]) -> "_Selection":
         """Looks up what the filters name. Raises InvalidArgument, NotFound."""
         selection = cls(wanted)
         if "before" in wanted:
-            selection._before = (await find(peers, wanted.one("before"))).created_ns
+            selection._before = await _created(peers, wanted.one("before"))
         if "since" in wanted:
-            selection._since = (await find(peers, wanted.one("since"))).created_ns
+            selection._since = await _created(peers, wanted.one("since"))
         if "ancestor" in wanted:
             selection._ancestors = _descendants(wanted.get("ancestor"), known)
         return selection
@@ -155,8 +161,8 @@ class _Selection:
             and (not self._before or container.created_ns < self._before)
             and (not self._since or container.created_ns > self._since)
             and (self._ancestors is None or container.image_id in self._ancestors)
-            and wanted.boolean("is-task") is not True
-            and wanted.matches("health", ["none"])
+            and self._tasks is not True
+            and wanted.matches("health", [container.state.health.status or "none"])
             and wanted.matches("volume", [text for mount in container.mount_points for text in (mount.name, mount.destination)])
             and self._on_network(container, box)
             and self._has_ports(container, box)
@@ -202,7 +208,7 @@ def _number(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise InvalidArgument(f"invalid filter 'exited={text}'") from None
+        raise BadInput(f'strconv.Atoi: parsing "{text}": invalid syntax') from None
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -220,10 +226,33 @@ def _ports(texts: Iterable[str]) -> set[tuple[int, str]]:
     return result
 
 
+def _wanted_ports(wanted: filters.Filters, name: str) -> set[tuple[int, str]]:
+    """Ports of a filter, of whatever protocol."""
+    found: set[tuple[int, str]] = set()
+    for text in wanted.get(name):
+        numbers, _, protocol = text.partition("/")
+        try:
+            first, last, _ = parse_port(numbers)
+        except InvalidArgument:
+            raise BadInput(f'error while looking up for {name} {text}: strconv.ParseUint: parsing "{text}": invalid syntax') from None
+        found |= {(port, protocol.lower() or "tcp") for port in range(first, last + 1)}
+    return found
+
+
+async def _created(peers: Peers, name: str) -> int:
+    try:
+        return (await find(peers, name)).created_ns
+    except NotFound:
+        raise BadInput(f"no such container {name}") from None
+
+
 async def prune(call: Call) -> web.StreamResponse:
     """POST /containers/prune: removes what does not run."""
-    wanted = filters.parse(call.text("filters"), _PRUNE_FILTERS)
-    until = timestamp(wanted.one("until"), time.time_ns())
+    try:
+        wanted = filters.parse(call.text("filters"), _PRUNE_FILTERS)
+    except BadInput as error:
+        raise InvalidArgument(str(error)) from None  # here, but not in lists, dockerd says 400 in every version
+    until = _until(wanted)
     deleted: list[str] = []
     reclaimed = 0
     for container in await containers(call.peers, size=True):
@@ -241,7 +270,18 @@ async def prune(call: Call) -> web.StreamResponse:
             continue  # it started, or somebody else removed it
         deleted.append(container.id)
         reclaimed += container.size_rw
+    told = pb.RecordPruneRequest(reclaimed=reclaimed)
+    await soon(call.peers, "prune of containers", lambda: call.peers.containers.RecordPrune(told))
     return json({"ContainersDeleted": deleted or None, "SpaceReclaimed": reclaimed})
+
+
+def _until(wanted: filters.Filters) -> int:
+    if len(wanted.get("until")) > 1:
+        raise BadInput("more than one until filter specified")
+    try:
+        return timestamp(wanted.one("until"), time.time_ns())
+    except InvalidArgument as error:
+        raise BadInput(str(error)) from None
 
 
 ROUTES: list[Route] = [("GET", "/containers/json", listing), ("POST", "/containers/prune", prune)]
