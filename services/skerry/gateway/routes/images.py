@@ -49,7 +49,6 @@ async def listing(call: Call) -> web.StreamResponse:
         return [item.image async for item in call.peers.images.List(request)]
 
     found = await call_again(read, what=_WHAT)
-<<<<<<< HEAD
     shared = _shared_sizes(found) if call.flag("shared-size") else {}
     documents = [summary(image, call.version, shared_size=shared.get(image.id, -1)) for image in found]
     if request.origin:
@@ -60,10 +59,6 @@ async def listing(call: Call) -> web.StreamResponse:
                 if call.version >= IMAGE_ORIGIN:
                     document["Descriptor"] = origins.descriptor(image.descriptor)
     return json(documents)
-=======
-    shared = _shared_sizes(found)
-    return json([summary(image, call.version, shared_size=shared.get(image.id, -1)) for image in found])
->>>>>>> speed
 
 
 async def _brief(call: Call, request: pb.ListRequest) -> web.StreamResponse:
