@@ -29,10 +29,12 @@ from skerry.containers.state import (
     Launch,
     Lost,
     PauseOver,
+    Policy,
     RestartAfter,
     State,
     TellEnded,
     TellNeedsSandbox,
+    Updated,
     step,
 )
 from skerry.containers.wait import Waiters
@@ -88,6 +90,11 @@ class Container:
         """Directory of its output."""
         return f"{self.directory}/spool"
 
+    @property
+    def cgroup(self) -> str:
+        """Path of its cgroup below each hierarchy's root."""
+        return cgroup_path(self.record.id, self.spec.cgroup_parent)
+
     def message(self) -> pb.Container:
         """Returns the wire's view."""
         graph = self.environment.layers.graph_driver(self.directory, self.record.layer_messages())
@@ -103,6 +110,11 @@ class Container:
         events = [container_event(self.record, action.action, action.attributes) for action in actions if isinstance(action, Emit)]
         self._notify()
         await self.environment.finish(self._carry_out(self.record, events, actions), f"apply {self.id[:12]}")
+
+    async def update(self, spec: pb.ContainerSpec, policy: Policy | None) -> None:
+        """Takes another spec, and restart policy, into the record. Raises Conflict when the container is being removed."""
+        await self.apply(Updated(policy), spec=spec.SerializeToString())
+        self.spec = spec
 
     async def publish(self, action: str, attributes: dict[str, str] | None = None) -> None:
         """Publishes an event that changes nothing in the record."""
@@ -171,7 +183,7 @@ class Container:
             ended = found
             break
         await monitor.close()
-        oom = oom_kills(cgroup_path(self.id, self.spec.cgroup_parent)) > 0
+        oom = oom_kills(self.cgroup) > 0
         await self.apply(Exited(run, ended.code, ended.time_ns or time.time_ns(), oom))
 
     async def follow_process(self, *, sandbox: bool) -> None:

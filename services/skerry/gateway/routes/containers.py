@@ -37,7 +37,7 @@ async def create(call: Call) -> web.StreamResponse:
     """POST /containers/create."""
     wanted = parse_create(await call.json_body(), call.text("name"), call.text("platform"))
     answer = await owned(call, creating.create(call.peers, wanted), "create")
-    return json({"Id": answer.container.id, "Warnings": list(answer.warnings)}, 201)
+    return json({"Id": answer.container.id, "Warnings": [*wanted.warnings, *answer.warnings]}, 201)
 
 
 async def inspect(call: Call) -> web.StreamResponse:
@@ -184,7 +184,5 @@ ROUTES: list[Route] = [
     ("DELETE", "/containers/{id}", remove),
     ("POST", "/containers/{id}/resize", resize),
     ("GET", "/containers/{id}/top", top),
-    ("POST", "/containers/{id}/update", not_yet("updating a container's limits")),
-    ("GET", "/containers/{id}/stats", not_yet("stats")),
     ("GET", "/containers/{id}/attach/ws", not_yet("attaching over a websocket")),
 ]
