@@ -18,15 +18,59 @@ _LISTS = (
 
 # The lines of memory.stat that Docker shows.
 _V1_MEMORY = frozenset(
-    "cache rss rss_huge mapped_file dirty writeback pgpgin pgpgout pgfault pgmajfault inactive_anon active_anon inactive_file active_file"
-    " unevictable".split()
+    [
+        "cache",
+        "rss",
+        "rss_huge",
+        "mapped_file",
+        "dirty",
+        "writeback",
+        "pgpgin",
+        "pgpgout",
+        "pgfault",
+        "pgmajfault",
+        "inactive_anon",
+        "active_anon",
+        "inactive_file",
+        "active_file",
+        "unevictable",
+    ]
 )
 _V1_MEMORY |= {f"total_{name}" for name in _V1_MEMORY} | {"hierarchical_memory_limit", "hierarchical_memsw_limit"}
 _V2_MEMORY = frozenset(
-    "anon file kernel_stack slab sock shmem file_mapped file_dirty file_writeback anon_thp inactive_anon active_anon inactive_file"
-    " active_file unevictable slab_reclaimable slab_unreclaimable pgfault pgmajfault workingset_refault workingset_activate"
-    " workingset_nodereclaim pgrefill pgscan pgsteal pgactivate pgdeactivate pglazyfree pglazyfreed thp_fault_alloc"
-    " thp_collapse_alloc".split()
+    [
+        "anon",
+        "file",
+        "kernel_stack",
+        "slab",
+        "sock",
+        "shmem",
+        "file_mapped",
+        "file_dirty",
+        "file_writeback",
+        "anon_thp",
+        "inactive_anon",
+        "active_anon",
+        "inactive_file",
+        "active_file",
+        "unevictable",
+        "slab_reclaimable",
+        "slab_unreclaimable",
+        "pgfault",
+        "pgmajfault",
+        "workingset_refault",
+        "workingset_activate",
+        "workingset_nodereclaim",
+        "pgrefill",
+        "pgscan",
+        "pgsteal",
+        "pgactivate",
+        "pgdeactivate",
+        "pglazyfree",
+        "pglazyfreed",
+        "thp_fault_alloc",
+        "thp_collapse_alloc",
+    ]
 )
 
 
