@@ -32,10 +32,12 @@ from skerry.containers.state import (
     Lost,
     PauseOver,
     Phase,
+    Policy,
     RestartAfter,
     State,
     TellEnded,
     TellNeedsSandbox,
+    Updated,
 )
 from skerry.containers.transitions import step
 from skerry.containers.wait import Waiters
@@ -93,6 +95,11 @@ class Container:
         """Directory of its output."""
         return f"{self.directory}/spool"
 
+    @property
+    def cgroup(self) -> str:
+        """Path of its cgroup below each hierarchy's root."""
+        return cgroup_path(self.record.id, self.spec.cgroup_parent)
+
     def message(self) -> pb.Container:
         """Returns the wire's view."""
         graph = self.environment.layers.graph_driver(self.directory, self.record.layer_messages())
@@ -121,6 +128,11 @@ class Container:
         self.record = msgspec.structs.replace(self.record, health=after)
         events = [container_event(self.record, f"health_status: {after.status}")] if after.status != before.status else []
         await self.environment.finish(self._save(self.record, events), f"health {self.id[:12]}")
+
+    async def update(self, spec: pb.ContainerSpec, policy: Policy | None) -> None:
+        """Takes another spec, and restart policy, into the record. Raises Conflict when the container is being removed."""
+        await self.apply(Updated(policy), spec=spec.SerializeToString())
+        self.spec = spec
 
     async def publish(self, action: str, attributes: dict[str, str] | None = None) -> None:
         """Publishes an event that changes nothing in the record."""
@@ -194,7 +206,7 @@ class Container:
             ended = found
             break
         await monitor.close()
-        oom = oom_kills(cgroup_path(self.id, self.spec.cgroup_parent)) > 0
+        oom = oom_kills(self.cgroup) > 0
         await self.apply(Exited(run, ended.code, ended.time_ns or time.time_ns(), oom))
 
     async def follow_process(self, *, sandbox: bool) -> None:

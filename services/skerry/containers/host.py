@@ -8,6 +8,7 @@ import shutil
 import msgspec
 
 from skerry.containers.capabilities import bounding_set
+from skerry.containers.limits import KernelLimits, kernel_limits
 
 _INIT_PATHS = ("docker-init", "/usr/libexec/docker/docker-init", "/usr/libexec/docker-init", "tini-static", "tini")
 _GO_ARCHITECTURES = {
@@ -40,6 +41,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     oom_score_adj: int = 0
     # Path of docker-init or tini; empty: none installed.
     init: str = ""
+    limits: KernelLimits = KernelLimits()
 
     @property
     def exceeds_limits(self) -> bool:
@@ -51,14 +53,16 @@ def host_facts() -> HostFacts:
     """Reads the facts. Blocks for about a millisecond."""
     release = platform.release().split("-")[0].split(".")
     limits = {name: resource.getrlimit(getattr(resource, name))[1] for name in dir(resource) if name.startswith("RLIMIT_")}
+    version = 2 if os.path.exists(f"{CGROUP_ROOT}/cgroup.controllers") else 1
     return HostFacts(
         capabilities=bounding_set(_read("/proc/self/status")),
-        cgroup_version=2 if os.path.exists(f"{CGROUP_ROOT}/cgroup.controllers") else 1,
+        cgroup_version=version,
         architecture=_GO_ARCHITECTURES.get(platform.machine(), platform.machine()),
         kernel=(int(release[0]), int(release[1])),
         apparmor=_read("/sys/module/apparmor/parameters/enabled").startswith("Y"),
         hard_limits=limits,
         oom_score_adj=int(_read("/proc/self/oom_score_adj") or 0),
+        limits=kernel_limits(version),
         init=next((path for name in _INIT_PATHS if (path := shutil.which(name))), ""),
     )
 

@@ -166,6 +166,7 @@ def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]
             host=host,
             mounts=mounts.resolved(record.mounts),
             devices=devices.resolve(spec.devices, privileged=spec.privileged),
+            block_devices=devices.block_devices(spec.resources),
             pid_namespace=pid_namespace,
             ipc_namespace=ipc_namespace,
             shm_path=shm_path,

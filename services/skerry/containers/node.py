@@ -14,6 +14,7 @@ from skerry.containers import launch, mounts, oci, stop
 from skerry.containers.container import Container
 from skerry.containers.environment import Environment
 from skerry.containers.events import container_event
+from skerry.containers.limits import check as check_limits
 from skerry.containers.merge import merge
 from skerry.containers.names import check_name, propose_name
 from skerry.containers.record import Layer, Record, Volume
@@ -117,7 +118,8 @@ class Node:
 
     async def _create(self, request: pb.CreateRequest) -> list[str]:
         spec, environment = merge(request.spec, request.image.config), self.environment
-        warnings = validate_spec(spec, os.cpu_count() or 1) + oci.validate(spec, environment.host)
+        validate_spec(spec)
+        warnings = check_limits(spec.resources, environment.host.limits) + oci.validate(spec, environment.host)
         self._check_runtime(spec.runtime)
         spec.runtime = spec.runtime or environment.runtime.name
         name = self._reserve(request.name, request.id)

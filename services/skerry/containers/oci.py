@@ -1,7 +1,7 @@
 """OCI runtime specifications as dockerd writes them. Pure: everything that had to be looked up is in the inputs."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -62,6 +62,8 @@ class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
     mounts: Sequence[ResolvedMount] = ()
     # From devices.resolve.
     devices: Sequence[HostDevice] = ()
+    # From devices.block_devices.
+    block_devices: Mapping[str, tuple[int, int]] = {}
     # "/proc/N/ns/pid" and ".../ipc" for the modes container:ID; empty otherwise.
     pid_namespace: str = ""
     ipc_namespace: str = ""
@@ -92,10 +94,6 @@ def validate(spec: containers_pb2.ContainerSpec, host: HostFacts) -> list[str]:
     ]
     if lacking and spec.cap_add:
         warnings.append(f"This host cannot grant {', '.join(lacking)}")
-    if host.cgroup_version == 2 and spec.resources.oom_kill_disable:
-        warnings.append("OomKillDisable is not supported on cgroup v2. OomKillDisable discarded.")
-    if host.cgroup_version == 2 and spec.resources.HasField("memory_swappiness"):
-        warnings.append("Memory swappiness is not supported on cgroup v2. Memory swappiness discarded.")
     return warnings
 
 
@@ -234,7 +232,7 @@ def _linux(inputs: SpecInputs, options: security.SecurityOptions, granted: list[
     linux: dict[str, Any] = {
         "resources": {
             "devices": oci_resources.devices(inputs.devices, spec.device_cgroup_rules, privileged=spec.privileged),
-            **oci_resources.limits(spec.resources, host),
+            **oci_resources.limits(spec.resources, host, inputs.block_devices),
         },
         "cgroupsPath": cgroup_path(inputs.id, spec.cgroup_parent),
         "namespaces": _namespaces(inputs),

@@ -14,11 +14,12 @@ from skerry.containers.info import info
 from skerry.containers.lines import LineOptions, read_lines
 from skerry.containers.node import Node
 from skerry.containers.spool import spool_range
+from skerry.containers.stats_calls import StatsCalls
 from skerry.containers.top import top
 from skerry.core.errors import Conflict, InvalidArgument
 
 
-class ContainersService(CommitCalls, CopyCalls):
+class ContainersService(CommitCalls, CopyCalls, StatsCalls):
     """See containers.proto."""
 
     def __init__(self, node: Node) -> None:

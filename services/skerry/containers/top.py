@@ -6,7 +6,6 @@ from collections.abc import Collection
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.containers.cgroup import processes
 from skerry.containers.container import Container
-from skerry.containers.oci import cgroup_path
 from skerry.containers.state import Phase
 from skerry.core import process
 from skerry.core.errors import Conflict, Failed, InvalidArgument
@@ -30,7 +29,7 @@ async def top(container: Container, ps_args: str) -> pb.TopResponse:
     result = await process.run(["ps", *ps_args.split()], timeout=20, check=False)
     if result.status != 0:
         raise Failed(f"ps: {result.stderr.decode('utf-8', 'replace').strip() or f'exit status {result.status}'}")
-    response = parse(result.stdout.decode("utf-8", "replace"), processes(cgroup_path(container.id, container.spec.cgroup_parent)))
+    response = parse(result.stdout.decode("utf-8", "replace"), processes(container.cgroup))
     await container.publish("top")
     return response
 

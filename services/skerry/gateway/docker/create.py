@@ -9,7 +9,7 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.images.v1 import images_pb2
 from skerry.core.errors import InvalidArgument
-from skerry.gateway.docker import golang
+from skerry.gateway.docker import golang, limits
 from skerry.gateway.docker.checks import check
 from skerry.gateway.docker.mounts import mounts
 from skerry.gateway.docker.ports import bindings, expand
@@ -33,6 +33,8 @@ class Wanted:
     networking: dict[str, Any]
     log_driver: str = ""
     log_options: dict[str, str] = field(default_factory=dict)
+    # What is said of options that hold nothing here.
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def config_json(self) -> str:
@@ -79,6 +81,7 @@ def parse_create(body: bytes, name: str, platform: str) -> Wanted:
     clean = check_name(name)
     check(config, host, networking)
     _defaults(host)
+    warnings = limits.warnings(host)
     log = host.get("LogConfig", {})
     try:
         spec = _spec(config, host)
@@ -94,6 +97,7 @@ def parse_create(body: bytes, name: str, platform: str) -> Wanted:
         networking=networking,
         log_driver=log.get("Type", ""),
         log_options=log.get("Config", {}),
+        warnings=warnings,
     )
 
 
@@ -171,7 +175,7 @@ def _spec(config: dict[str, Any], host: dict[str, Any]) -> pb.ContainerSpec:
         cap_drop=host.get("CapDrop", []),
         privileged=host.get("Privileged", False),
         security_opt=host.get("SecurityOpt", []),
-        resources=_resources(host),
+        resources=limits.resources(host),
         ulimits=[pb.Ulimit(name=u.get("Name", ""), soft=u.get("Soft", 0), hard=u.get("Hard", 0)) for u in host.get("Ulimits", [])],
         devices=[
             pb.Device(
@@ -196,24 +200,3 @@ def _spec(config: dict[str, Any], host: dict[str, Any]) -> pb.ContainerSpec:
     if config.get("StopTimeout") is not None:
         spec.stop_timeout = config["StopTimeout"]
     return spec
-
-
-def _resources(host: dict[str, Any]) -> pb.Resources:
-    resources = pb.Resources(
-        memory=host.get("Memory", 0),
-        memory_swap=host.get("MemorySwap", 0),
-        memory_reservation=host.get("MemoryReservation", 0),
-        cpu_shares=host.get("CpuShares", 0),
-        cpu_period=host.get("CpuPeriod", 0),
-        cpu_quota=host.get("CpuQuota", 0),
-        nano_cpus=host.get("NanoCpus", 0),
-        cpuset_cpus=host.get("CpusetCpus", ""),
-        cpuset_mems=host.get("CpusetMems", ""),
-        pids_limit=host.get("PidsLimit") or 0,
-        oom_kill_disable=host.get("OomKillDisable") or False,
-        blkio_weight=host.get("BlkioWeight", 0),
-    )
-    swappiness = host.get("MemorySwappiness")
-    if swappiness is not None and swappiness >= 0:
-        resources.memory_swappiness = swappiness
-    return resources

@@ -7,6 +7,7 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.networks.v1 import networks_pb2
 from skerry.core import ids
+from skerry.gateway.docker import limits
 from skerry.gateway.docker.ports import port_map
 from skerry.gateway.docker.sandbox import endpoint_settings, network_name
 from skerry.gateway.docker.times import rfc3339
@@ -103,6 +104,7 @@ def host_config(container: pb.Container, version: Version) -> dict[str, Any]:
     """Returns HostConfig as it was given at create, with what the node decided."""
     document: dict[str, Any] = msgspec.json.decode(container.docker_host_config_json or "{}")
     spec = container.spec
+    limits.show(document, spec)
     document["CgroupnsMode"] = spec.cgroupns_mode or document.get("CgroupnsMode") or "private"
     document["ConsoleSize"] = document.get("ConsoleSize") or [0, 0]
     document["Runtime"] = document.get("Runtime") or container.runtime

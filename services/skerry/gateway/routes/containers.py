@@ -39,7 +39,7 @@ async def create(call: Call) -> web.StreamResponse:
     if call.version < HEALTH_START_INTERVAL:
         wanted.without_start_interval()
     answer = await owned(call, creating.create(call.peers, wanted), "create")
-    return json({"Id": answer.container.id, "Warnings": list(answer.warnings)}, 201)
+    return json({"Id": answer.container.id, "Warnings": [*wanted.warnings, *answer.warnings]}, 201)
 
 
 async def inspect(call: Call) -> web.StreamResponse:
@@ -194,7 +194,5 @@ ROUTES: list[Route] = [
     ("DELETE", "/containers/{id}", remove),
     ("POST", "/containers/{id}/resize", resize),
     ("GET", "/containers/{id}/top", top),
-    ("POST", "/containers/{id}/update", not_yet("updating a container's limits")),
-    ("GET", "/containers/{id}/stats", not_yet("stats")),
     ("GET", "/containers/{id}/attach/ws", not_yet("attaching over a websocket")),
 ]

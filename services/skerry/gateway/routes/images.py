@@ -11,7 +11,7 @@ from skerry.core.errors import InvalidArgument, NotFound, SkerryError
 from skerry.core.rpc.channel import call as once
 from skerry.core.rpc.channel import call_again
 from skerry.gateway import filters, platforms
-from skerry.gateway.call import Call, Route, empty, json
+from skerry.gateway.call import Call, Route, empty, encoded, json, json_text
 from skerry.gateway.docker import origins
 from skerry.gateway.docker.images import history as history_document
 from skerry.gateway.docker.images import inspect as inspect_document
