@@ -6,13 +6,13 @@ from typing import Any
 from aiohttp import web
 
 from skerry.api.containers.v1 import containers_pb2 as pb
-from skerry.core.errors import Conflict, NotFound
+from skerry.core.errors import Conflict
 from skerry.core.rpc.channel import call_again
 from skerry.gateway import detach
-from skerry.gateway.call import Call, Route, find
+from skerry.gateway.call import Call, Route
 from skerry.gateway.hijack import Taken, take_over
 from skerry.gateway.peers import Peers
-from skerry.gateway.pump import Pump
+from skerry.gateway.pump import Place, Pump
 from skerry.gateway.versions import STREAM_CONTENT_TYPES, Version
 
 RAW = "application/vnd.docker.raw-stream"
@@ -28,25 +28,28 @@ def stream_type(version: Version, tty: bool) -> str:
 
 
 class AttachSession:
-    """An attach to a container's own process. run: the one that is attached to."""
+    """An attach to a container's own process. run: the one that is attached to; keep: it is attached to before its start."""
 
-    def __init__(self, peers: Peers, opening: pb.AttachOpen, run: int) -> None:
+    def __init__(self, peers: Peers, opening: pb.AttachOpen, run: int, *, keep: bool) -> None:
         self._peers = peers
         self._opening = opening
         self._run = run
-        self._idle = 0
+        self._keep = keep
 
-    def open(self, offset: int | None) -> Any:
+    def open(self) -> Any:
         """Returns a new call."""
         return self._peers.containers.Attach()
 
-    def opening(self, offset: int | None) -> pb.AttachRequest:
+    def opening(self, place: Place | None) -> pb.AttachRequest:
         """Returns the first request."""
         opening = pb.AttachOpen()
         opening.CopyFrom(self._opening)
-        if offset is not None:
-            opening.offset = offset
+        if place is not None:
+            opening.offset = place.offset
+            if place.sequence is not None:
+                opening.sequence = place.sequence
             opening.run = self._run
+            opening.keep = self._keep
             opening.replay = False
         return pb.AttachRequest(open=opening)
 
@@ -57,18 +60,6 @@ class AttachSession:
     def stdin_end(self) -> pb.AttachRequest:
         """Returns the end of input."""
         return pb.AttachRequest(stdin_end=pb.StdinEnd())
-
-    async def over(self) -> bool:
-        """Tells whether the run that was attached to has ended."""
-        if not self._opening.stream or self._peers.stopping.is_set():
-            return True
-        self._idle += 1
-        try:
-            state = (await find(self._peers, self._opening.id)).state
-        except NotFound:
-            return True
-        # A node that restarts again and again without a byte in between would otherwise be asked for ever.
-        return state.run != self._run or state.status not in _ATTACHABLE or self._idle > _TRIES
 
 
 async def attach(call: Call) -> web.StreamResponse:
@@ -91,7 +82,8 @@ async def attach(call: Call) -> web.StreamResponse:
     )
     await call.body()
     before_start = status not in _ATTACHABLE
-    pump = Pump(AttachSession(call.peers, opening, container.state.run + before_start), await _resume_at(call, container))
+    session = AttachSession(call.peers, opening, container.state.run + before_start, keep=before_start)
+    pump = Pump(session, 0 if opening.replay else await _resume_at(call, container))
     with call.peers.stream():
         try:
             with call.peers.joining(container.id) if before_start else nullcontext():
