@@ -21,6 +21,7 @@ from skerry.gateway.routes import (
     usage,
     volumes,
     wait,
+    websocket,
 )
 
 ALL: list[Route] = [
@@ -31,6 +32,7 @@ ALL: list[Route] = [
     *containers.ROUTES,
     *commit.ROUTES,
     *attach.ROUTES,
+    *websocket.ROUTES,
     *archive.ROUTES,
     *wait.ROUTES,
     *logs.ROUTES,

@@ -1,6 +1,7 @@
 """POST /containers/{id}/attach."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -19,7 +20,6 @@ RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 
 _ATTACHABLE = frozenset({pb.STATUS_RUNNING, pb.STATUS_PAUSED})
-_TRIES = 20
 
 
 def stream_type(version: Version, tty: bool) -> str:
@@ -62,8 +62,25 @@ class AttachSession:
         return pb.AttachRequest(stdin_end=pb.StdinEnd())
 
 
-async def attach(call: Call) -> web.StreamResponse:
-    """Joins the container's streams over the hijacked connection."""
+@dataclass(slots=True)
+class Joined:
+    """What a request to attach comes to."""
+
+    container: pb.Container
+    session: AttachSession
+    # Where the output begins.
+    resume_at: int
+    before_start: bool
+    stdin: bool
+    detach_keys: bytes
+
+    def joining(self, peers: Peers) -> AbstractContextManager[None]:
+        """Marks a client that joined before the start, for the body's time."""
+        return peers.joining(self.container.id) if self.before_start else nullcontext()
+
+
+async def join(call: Call, *, everything: bool = False) -> Joined:
+    """Reads a request to attach; everything: to all streams, whatever it asks for. Raises Conflict, InvalidArgument, NotFound."""
     keys = detach.parse(call.text("detachKeys"))
     container = await call.container()
     status = container.state.status
@@ -71,25 +88,32 @@ async def attach(call: Call) -> web.StreamResponse:
         raise Conflict(f"container {call.params['id']} is paused, unpause the container before attach")
     if status == pb.STATUS_RESTARTING:
         raise Conflict(f"container {call.params['id']} is restarting, wait until the container is running")
-    stdin = call.flag("stdin") and container.spec.open_stdin
     opening = pb.AttachOpen(
         id=container.id,
-        stdin=stdin,
-        stdout=call.flag("stdout"),
-        stderr=call.flag("stderr"),
+        stdin=(everything or call.flag("stdin")) and container.spec.open_stdin,
+        stdout=everything or call.flag("stdout"),
+        stderr=everything or call.flag("stderr"),
         replay=call.flag("logs"),
         stream=call.flag("stream"),
     )
-    await call.body()
     before_start = status not in _ATTACHABLE
     session = AttachSession(call.peers, opening, container.state.run + before_start, keep=before_start)
-    pump = Pump(session, 0 if opening.replay else await _resume_at(call, container))
+    resume_at = 0 if opening.replay else await _resume_at(call, container)
+    return Joined(container, session, resume_at, before_start, opening.stdin, keys)
+
+
+async def attach(call: Call) -> web.StreamResponse:
+    """Joins the container's streams over the hijacked connection."""
+    joined = await join(call)
+    await call.body()
+    pump = Pump(joined.session, joined.resume_at)
     with call.peers.stream():
         try:
-            with call.peers.joining(container.id) if before_start else nullcontext():
+            with joined.joining(call.peers):
                 await pump.begin()
                 stream = await take_over(call.request, stream_type(call.version, pump.tty))
-                await pump.run(stream, stdin=stdin, once=container.spec.stdin_once, detach_keys=keys)
+                once = joined.container.spec.stdin_once
+                await pump.run(stream, stdin=joined.stdin, once=once, detach_keys=joined.detach_keys)
                 await stream.flush()
             await stream.finish()
         finally:

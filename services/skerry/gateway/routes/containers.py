@@ -186,5 +186,4 @@ ROUTES: list[Route] = [
     ("GET", "/containers/{id}/top", top),
     ("POST", "/containers/{id}/update", not_yet("updating a container's limits")),
     ("GET", "/containers/{id}/stats", not_yet("stats")),
-    ("GET", "/containers/{id}/attach/ws", not_yet("attaching over a websocket")),
 ]
