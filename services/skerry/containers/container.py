@@ -103,7 +103,7 @@ class Container:
     def message(self) -> pb.Container:
         """Returns the wire's view."""
         graph = self.environment.layers.graph_driver(self.directory, self.record.layer_messages())
-        return container_message(self.record, graph, list(self.execs))
+        return container_message(self.record, graph, [name for name, each in self.execs.items() if each.record.exit_code is None])
 
     async def apply(self, event: Event, **changes: object) -> None:
         """Takes event into the record (with other changed fields), stores it and carries out what follows, even if the caller goes.
@@ -175,9 +175,9 @@ class Container:
         await self.environment.runtime.kill(self.id, number, every=every)
 
     def forget_execs(self) -> None:
-        """Ends the records of execs: the container's end was theirs."""
-        for each in self.execs.values():
-            each.container_ended()
+        """Forgets the execs that were never started: the container's end is theirs. Running ones have monitors that tell their end."""
+        for exec_id in [each.record.id for each in self.execs.values() if not each.record.started]:
+            del self.execs[exec_id]
 
     def _follow_health(self) -> None:
         if self._prober is not None:

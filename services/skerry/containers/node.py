@@ -278,6 +278,7 @@ class Node:
             await self.environment.store.remove(record.id, [event])
             del self._containers[record.id]
             self._names.pop(record.name, None)
+            container.execs.clear()
             self.environment.journal.published(event)
             answer = Answer(record.state.run, record.state.exit_code)
             self._removed[record.id] = answer

@@ -139,6 +139,8 @@ def exec_process(
     )
     if user is not None:
         process["user"] = _user(user)
+        # What _process added for the container's own user is not this one's.
+        process["env"] = _with_home([each for each in process["env"] if each != "HOME=/" or each in env], user)
     if cwd:
         process["cwd"] = cwd
     process["terminal"] = tty
@@ -165,6 +167,11 @@ def overlaid(base: Iterable[str], over: Iterable[str]) -> list[str]:
     return list(result.values())
 
 
+def _with_home(env: list[str], user: User) -> list[str]:
+    """Adds the home of a user who has none: crun, other than runc, leaves it out. Others' is the runtime's business."""
+    return env if user.home != "/" or any(each.startswith("HOME=") for each in env) else [*env, "HOME=/"]
+
+
 def _process(inputs: SpecInputs, options: security.SecurityOptions, granted: list[str], init: list[str]) -> dict[str, Any]:
     spec = inputs.spec
     hostname = inputs.sandbox.hostname or spec.hostname or inputs.id[:12]
@@ -173,7 +180,7 @@ def _process(inputs: SpecInputs, options: security.SecurityOptions, granted: lis
         "terminal": spec.tty,
         "user": _user(inputs.user),
         "args": [*init, *inputs.args],
-        "env": overlaid(base, inputs.env),
+        "env": _with_home(overlaid(base, inputs.env), inputs.user),
         "cwd": os.path.normpath(spec.working_dir) if spec.working_dir else "/",
         "capabilities": _capability_sets(granted, inputs.user.uid),
         "oomScoreAdj": oci_resources.oom_score_adj(spec.oom_score_adj, inputs.host),

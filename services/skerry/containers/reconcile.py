@@ -10,10 +10,10 @@ from skerry.containers import mounts
 from skerry.containers.commit import thaw
 from skerry.containers.container import Container
 from skerry.containers.execs import Execs
+from skerry.containers.holds import keep_holds
 from skerry.containers.launch import ship_target
 from skerry.containers.monitors import Exit, Monitor
 from skerry.containers.node import Node
-from skerry.containers.spool import release_holds
 from skerry.containers.state import Booted, Exited, Lost, PauseOver, Phase
 from skerry.core.errors import Failed
 from skerry.core.ids import is_id
@@ -36,7 +36,7 @@ async def reconcile(node: Node, execs: Execs) -> None:
 
 
 async def _one(node: Node, execs: Execs, container: Container) -> None:
-    await asyncio.to_thread(release_holds, container.spool)
+    await keep_holds(node.environment, container.spool)
     match container.state.phase:
         case Phase.RUNNING | Phase.PAUSED:
             await _running(container)

@@ -8,7 +8,8 @@ from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.containers import oci_resources
 from skerry.containers.container import Container
 from skerry.containers.limits import KernelLimits, check
-from skerry.containers.state import Phase, Policy, Updated, step
+from skerry.containers.state import Phase, Policy, Updated
+from skerry.containers.transitions import step
 from skerry.containers.validate import check_policy
 from skerry.core.errors import Conflict, Failed, InvalidArgument
 

@@ -50,6 +50,8 @@ NO_CONTAINER_CONFIG = Version(1, 45)
 NO_LEGACY_EVENT_FIELDS = Version(1, 52)
 # Image inspect's Config has only what the image says.
 SPARSE_IMAGE_CONFIG = Version(1, 50)
+# attach/ws joins the streams that it is asked for; below: all.
+WEBSOCKET_STREAMS = Version(1, 42)
 # ConsoleSize in exec and create.
 CONSOLE_SIZE = Version(1, 42)
 # `volume prune` takes anonymous volumes only, unless all=true; below: all.

@@ -94,7 +94,7 @@ class Containers:
         """Runs it to its end, its output going to the build's, and returns its exit code. Raises what the start raised."""
         self._made[container_id] = True
         opening = pb.AttachOpen(id=container_id, stdout=True, stderr=True, stream=True)
-        pump = Pump(AttachSession(self._peers, opening, 1), 0)
+        pump = Pump(AttachSession(self._peers, opening, 1, keep=True), 0)
         frames = Frames(self.output)
         try:
             with self._peers.joining(container_id):

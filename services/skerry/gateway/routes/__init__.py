@@ -23,6 +23,7 @@ from skerry.gateway.routes import (
     usage,
     volumes,
     wait,
+    websocket,
 )
 
 ALL: list[Route] = [
@@ -33,6 +34,7 @@ ALL: list[Route] = [
     *containers.ROUTES,
     *commit.ROUTES,
     *attach.ROUTES,
+    *websocket.ROUTES,
     *archive.ROUTES,
     *wait.ROUTES,
     *logs.ROUTES,

@@ -194,5 +194,4 @@ ROUTES: list[Route] = [
     ("DELETE", "/containers/{id}", remove),
     ("POST", "/containers/{id}/resize", resize),
     ("GET", "/containers/{id}/top", top),
-    ("GET", "/containers/{id}/attach/ws", not_yet("attaching over a websocket")),
 ]

@@ -673,7 +673,7 @@ class Exited(_message.Message):
     def __init__(self, run: _Optional[int] = ..., exit_code: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
 
 class AttachOpen(_message.Message):
-    __slots__ = ("id", "stdin", "stdout", "stderr", "replay", "stream", "offset", "run")
+    __slots__ = ("id", "stdin", "stdout", "stderr", "replay", "stream", "offset", "run", "sequence", "keep")
     ID_FIELD_NUMBER: _ClassVar[int]
     STDIN_FIELD_NUMBER: _ClassVar[int]
     STDOUT_FIELD_NUMBER: _ClassVar[int]
@@ -682,6 +682,8 @@ class AttachOpen(_message.Message):
     STREAM_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    KEEP_FIELD_NUMBER: _ClassVar[int]
     id: str
     stdin: bool
     stdout: bool
@@ -690,7 +692,9 @@ class AttachOpen(_message.Message):
     stream: bool
     offset: int
     run: int
-    def __init__(self, id: _Optional[str] = ..., stdin: _Optional[bool] = ..., stdout: _Optional[bool] = ..., stderr: _Optional[bool] = ..., replay: _Optional[bool] = ..., stream: _Optional[bool] = ..., offset: _Optional[int] = ..., run: _Optional[int] = ...) -> None: ...
+    sequence: int
+    keep: bool
+    def __init__(self, id: _Optional[str] = ..., stdin: _Optional[bool] = ..., stdout: _Optional[bool] = ..., stderr: _Optional[bool] = ..., replay: _Optional[bool] = ..., stream: _Optional[bool] = ..., offset: _Optional[int] = ..., run: _Optional[int] = ..., sequence: _Optional[int] = ..., keep: _Optional[bool] = ...) -> None: ...
 
 class AttachRequest(_message.Message):
     __slots__ = ("open", "stdin", "stdin_end")
@@ -721,14 +725,18 @@ class AttachOpened(_message.Message):
     def __init__(self, tty: _Optional[bool] = ...) -> None: ...
 
 class Output(_message.Message):
-    __slots__ = ("data", "next_offset", "gap")
+    __slots__ = ("data", "next_offset", "gap", "next_sequence", "ended")
     DATA_FIELD_NUMBER: _ClassVar[int]
     NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
     GAP_FIELD_NUMBER: _ClassVar[int]
+    NEXT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
     data: bytes
     next_offset: int
     gap: int
-    def __init__(self, data: _Optional[bytes] = ..., next_offset: _Optional[int] = ..., gap: _Optional[int] = ...) -> None: ...
+    next_sequence: int
+    ended: bool
+    def __init__(self, data: _Optional[bytes] = ..., next_offset: _Optional[int] = ..., gap: _Optional[int] = ..., next_sequence: _Optional[int] = ..., ended: _Optional[bool] = ...) -> None: ...
 
 class ResizeRequest(_message.Message):
     __slots__ = ("id", "height", "width")
