@@ -243,12 +243,8 @@ def test_wrong_names_are_refused(name: str) -> None:
     "host",
     [
         {"Links": ["x:y"]},
-        {"DeviceRequests": [{"Count": -1}]},
         {"VolumeDriver": "nfs"},
-        {"StorageOpt": {"size": "1G"}},
-        {"UsernsMode": "keep-id"},
         {"BlkioDeviceReadBps": [{"Path": "/dev/sda", "Rate": 1}]},
-        {"Annotations": {"a": "b"}},
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(host: dict[str, Any]) -> None:

@@ -57,7 +57,7 @@ async def pause(container: Container) -> None:
     """Freezes all processes. Raises Conflict, Failed."""
     async with container.operation:
         step(container.state, PauseAsked())
-        await container.environment.runtime.pause(container.id)
+        await container.runtime.pause(container.id)
         await container.apply(PauseAsked())
 
 
@@ -65,7 +65,7 @@ async def unpause(container: Container) -> None:
     """Thaws them. Raises Failed when they are not frozen."""
     async with container.operation:
         step(container.state, UnpauseAsked())
-        await container.environment.runtime.resume(container.id)
+        await container.runtime.resume(container.id)
         await container.apply(UnpauseAsked())
 
 
@@ -81,7 +81,7 @@ async def _send(container: Container, number: int, *, final: bool) -> None:
         return  # it waited for its next run, which now does not come, or has just ended
     await container.signal(number)
     if frozen and final and container.state.phase is Phase.PAUSED:
-        await container.environment.runtime.resume(container.id)
+        await container.runtime.resume(container.id)
 
 
 async def _kill_and_wait(container: Container, run: int) -> None:

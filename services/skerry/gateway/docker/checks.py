@@ -14,10 +14,7 @@ _REALTIME = re.compile(r"SIGRT(MIN\+|MAX-)[0-9]{1,2}\Z")
 # HostConfig fields that would be ignored: refused unless they say what is the case anyway.
 _NOT_YET: dict[str, tuple[str, frozenset[str]]] = {
     "Links": ("links (--link)", frozenset()),
-    "DeviceRequests": ("device requests (--gpus)", frozenset()),
     "VolumeDriver": ("volume drivers (--volume-driver)", frozenset({"local"})),
-    "StorageOpt": ("storage options (--storage-opt)", frozenset()),
-    "Annotations": ("annotations (--annotation)", frozenset()),
     "BlkioWeightDevice": ("block IO weights by device", frozenset()),
     "BlkioDeviceReadBps": ("block IO limits by device (--device-read-bps)", frozenset()),
     "BlkioDeviceWriteBps": ("block IO limits by device (--device-write-bps)", frozenset()),
@@ -25,15 +22,8 @@ _NOT_YET: dict[str, tuple[str, frozenset[str]]] = {
     "BlkioDeviceWriteIOps": ("block IO limits by device (--device-write-iops)", frozenset()),
     "CpuRealtimePeriod": ("CPU real-time periods", frozenset()),
     "CpuRealtimeRuntime": ("CPU real-time runtimes", frozenset()),
-    "KernelMemory": ("kernel memory limits", frozenset()),
     "KernelMemoryTCP": ("kernel memory limits", frozenset()),
-    "Isolation": ("isolation technologies", frozenset({"default"})),
-    "UsernsMode": ("user namespaces", frozenset({"host"})),
     "Cgroup": ("joined cgroups", frozenset()),
-    "CpuCount": ("CPU counts (Windows)", frozenset()),
-    "CpuPercent": ("CPU percents (Windows)", frozenset()),
-    "IOMaximumIOps": ("IO limits (Windows)", frozenset()),
-    "IOMaximumBandwidth": ("IO limits (Windows)", frozenset()),
 }
 
 
@@ -44,10 +34,6 @@ def check(config: dict[str, Any], host: dict[str, Any], networking: dict[str, An
     _restart(host)
     _network(config, host)
     _limits(host)
-    for text in host.get("ExtraHosts", []):
-        name, colon, address = text.partition(":")
-        if not colon or not name or not address:
-            raise InvalidArgument(f'bad format for add-host: "{text}"')
 
 
 def check_signal(name: str) -> None:
@@ -111,8 +97,12 @@ def _network(config: dict[str, Any], host: dict[str, Any]) -> None:
         raise InvalidArgument(f"invalid UTS mode: {host['UTSMode']}")
     if host.get("UTSMode") == "host" and config.get("Hostname"):
         raise InvalidArgument("conflicting options: hostname and the UTS mode")
+    if mode == "host" and config.get("MacAddress"):
+        raise InvalidArgument("conflicting options: mac-address and the network mode")
     if not mode.startswith("container:"):
         return
+    if mode == "container:":
+        raise InvalidArgument("Invalid network mode: invalid container format container:<name|id>")
     if config.get("Hostname"):
         raise InvalidArgument("conflicting options: hostname and the network mode")
     if host.get("Dns"):
