@@ -2,25 +2,14 @@
 
 import asyncio
 import contextlib
-import hashlib
-import json
-import re
-import signal
-import socket
-import struct
-import subprocess
-import time
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
-from engines import Engine, UnixConnection
+from engines import Engine
 
-from .client import client
-from .terminal import terminal
 from .waiting import wait_until
 
 covers = pytest.mark.covers

@@ -244,11 +244,7 @@ def test_wrong_names_are_refused(name: str) -> None:
     "host",
     [
         {"Links": ["x:y"]},
-        {"DeviceRequests": [{"Count": -1}]},
         {"VolumeDriver": "nfs"},
-        {"StorageOpt": {"size": "1G"}},
-        {"UsernsMode": "keep-id"},
-        {"Annotations": {"a": "b"}},
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(host: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ from skerry.containers.node import Node
 from skerry.containers.outside import Outside
 from skerry.containers.reconcile import reconcile
 from skerry.containers.runtime import probe
+from skerry.containers.runtimes import Runtimes
 from skerry.containers.service import ContainersService
 from skerry.containers.shipper import Shipper
 from skerry.containers.store import MIGRATIONS, SqliteContainerStore
@@ -54,7 +55,7 @@ class Settings(Common, frozen=True, kw_only=True):
     logs: str = ""
     # Name of this node; empty: the host's name.
     node: str = ""
-    # crun or runc; empty: the first that works.
+    # The default runtime, crun or runc; empty: the first that works. Containers may ask for the other one by name.
     runtime: str = ""
     # How layers are mounted: erofs or directories; empty: erofs where the kernel can.
     layers: str = ""
@@ -105,7 +106,7 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
             router=settings.logs or f"unix:{settings.run}/logs.sock",
             host=host_facts(),
             outside=outside or Outside(),
-            runtime=runtime,
+            runtimes=Runtimes(settings.run, runtime),
             filters=await compiled_filters(runtime),
             layers=layers,
             monitors=Monitors(f"{settings.run}/keeper.sock"),

@@ -20,6 +20,7 @@ from skerry.containers.monitors import Exit, Monitor
 from skerry.containers.oci import cgroup_path
 from skerry.containers.prober import Prober
 from skerry.containers.record import Record, container_message
+from skerry.containers.runtime import Runtime
 from skerry.containers.settle import Settlement
 from skerry.containers.state import (
     Action,
@@ -74,6 +75,11 @@ class Container:
         self._relaunch = relaunch
         self._changed = asyncio.Event()
         self._cleanup: asyncio.Task[None] | None = None
+
+    @property
+    def runtime(self) -> Runtime:
+        """The OCI runtime that it was made for."""
+        return self.environment.runtimes.of(self.record.runtime)
 
     @property
     def id(self) -> str:
@@ -172,7 +178,7 @@ class Container:
         """Sends a signal to the process. One that has ended is no error. Raises Failed."""
         # Without a pid namespace of its own, the first process's death does not end the others.
         every = bool(self.spec.pid_mode) and number == signal.SIGKILL
-        await self.environment.runtime.kill(self.id, number, every=every)
+        await self.runtime.kill(self.id, number, every=every)
 
     def forget_execs(self) -> None:
         """Forgets the execs that were never started: the container's end is theirs. Running ones have monitors that tell their end."""
@@ -212,7 +218,7 @@ class Container:
     async def follow_process(self, *, sandbox: bool) -> None:
         """Waits for the end of a process that has no monitor any more: nobody can tell its exit code, but its end is not missed."""
         self.monitor = None
-        known = await self.environment.runtime.state(self.id)
+        known = await self.runtime.state(self.id)
         if known is not None and known.get("status") in ("running", "paused") and known.get("pid") == self.state.pid:
             await _process_ended(self.state.pid)
         await self.apply(Lost(time.time_ns(), sandbox=sandbox))
@@ -268,7 +274,7 @@ class Container:
     async def _clean_up(self, final: bool) -> None:
         previous, self.monitor = self.monitor, None
         try:
-            await self.environment.runtime.delete(self.id)
+            await self.runtime.delete(self.id)
         except Failed as error:
             _log.warning("the runtime did not delete an ended container", extra={"container": self.id, "error": str(error)})
         if previous is not None:

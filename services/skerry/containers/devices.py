@@ -95,6 +95,13 @@ def block_devices(resources: containers_pb2.Resources) -> dict[str, tuple[int, i
     return found
 
 
+def refuse_device_requests(spec: containers_pb2.ContainerSpec) -> None:
+    """Raises Failed in Docker's words for --gpus and other device requests: this engine has no device driver that could answer them."""
+    for request in spec.device_requests:
+        sets = " ".join(f"[{' '.join(one.names)}]" for one in request.capabilities)
+        raise Failed(f'could not select device driver "{request.driver}" with capabilities: [{sets}]')
+
+
 def rule(text: str) -> dict[str, Any]:
     """Parses "c 42:* rmw" into OCI's form; raises InvalidArgument in Docker's words."""
     match = _RULE.match(text)
@@ -112,6 +119,8 @@ def rule(text: str) -> dict[str, Any]:
 
 def _lookup(path: str, inside: str, permissions: str) -> list[HostDevice]:
     lament = f'error gathering device information while adding custom device "{path}"'
+    if not path.startswith("/"):
+        raise Failed(f"{lament}: no such file or directory")
     try:
         real = os.path.realpath(path, strict=True)
         found = _device(real, inside, permissions)

@@ -11,6 +11,7 @@ from skerry.containers.layers.store import Layers
 from skerry.containers.monitors import Monitors
 from skerry.containers.outside import Outside
 from skerry.containers.runtime import Runtime
+from skerry.containers.runtimes import Runtimes
 from skerry.containers.shipper import Shipper
 from skerry.containers.store import ContainerStore
 from skerry.containers.volumes import Volumes
@@ -38,7 +39,7 @@ class Environment:
     router: str
     host: HostFacts
     outside: Outside
-    runtime: Runtime
+    runtimes: Runtimes
     filters: CompiledFilters
     layers: Layers
     monitors: Monitors
@@ -48,6 +49,11 @@ class Environment:
     journal: Journal
     tasks: Tasks
     stopping: asyncio.Event
+
+    @property
+    def runtime(self) -> Runtime:
+        """The default runtime; a container's own is Container.runtime."""
+        return self.runtimes.default
 
     def directory(self, container_id: str) -> str:
         """Returns where a container's own files lie."""

@@ -265,7 +265,7 @@ class Exec:
         console = f"{directory}/console.sock" if self.record.tty else None
         return Job(
             directory=directory,
-            create=environment.runtime.exec(self.container.id, f"{directory}/process.json", f"{directory}/pid", console),
+            create=self.container.runtime.exec(self.container.id, f"{directory}/process.json", f"{directory}/pid", console),
             pid_file=f"{directory}/pid",
             tty=self.record.tty,
             stdin=self.spec.attach_stdin,

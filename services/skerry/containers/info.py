@@ -31,7 +31,7 @@ def info(node: Node) -> pb.InfoResponse:
         cgroup_version=str(host.cgroup_version),
         cgroup_driver="cgroupfs",
         default_runtime=environment.runtime.name,
-        runtimes={environment.runtime.name: environment.runtime.path},
+        runtimes=environment.runtimes.installed(),
         runtime_commit=environment.runtime.version,
         storage_driver="overlay2",
         storage_status={"Backing Filesystem": _backing_filesystem(environment), "Layer Form": environment.layers.form},

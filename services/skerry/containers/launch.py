@@ -3,15 +3,19 @@
 import asyncio
 import os
 import time
+from typing import Any
+
+import msgspec
 
 from skerry.api.networks.v1 import networks_pb2
 from skerry.containers import devices, mounts, oci, users
 from skerry.containers.container import Container
+from skerry.containers.devices import refuse_device_requests
 from skerry.containers.inside import make_directories
 from skerry.containers.layers.mounts import mount_shm
 from skerry.containers.merge import command_of
 from skerry.containers.monitors import CreateFailed, Job, Monitor
-from skerry.containers.oci_mounts import DEFAULT_SHM_SIZE
+from skerry.containers.oci_mounts import DEFAULT_SHM_SIZE, SHM_PATH
 from skerry.containers.record import Volume
 from skerry.containers.shipper import Target
 from skerry.containers.start_failure import explain
@@ -84,9 +88,10 @@ async def _bring_up(
     await failpoints.reached("containers.start.recorded")
     rootfs = await environment.layers.mount_rootfs(container.directory, record.layer_messages())
     await failpoints.reached("containers.start.mounted")
-    pid_namespace, ipc_namespace = _namespace(pid_namespace_of, "pid"), _namespace(ipc_namespace_of, "ipc")
+    refuse_device_requests(container.spec)
+    pid_namespace, ipc_namespace = _pid_namespace(pid_namespace_of), _ipc_namespace(ipc_namespace_of)
     await make_mounts(container, tell=True)
-    shm_path = f"{ipc_namespace_of.directory}/shm" if ipc_namespace_of else ""
+    shm_path = await asyncio.to_thread(_shared_memory, ipc_namespace_of) if ipc_namespace_of else ""
     if netns := record.sandbox_message().netns_path:
         await asyncio.to_thread(environment.outside.show_namespace, netns)
     config = await asyncio.to_thread(_prepare, container, rootfs, (pid_namespace, ipc_namespace, shm_path))
@@ -97,7 +102,8 @@ async def _bring_up(
     try:
         await failpoints.reached("containers.start.launched")
         pid = await monitor.create()
-        environment.filters.learn(config, container.id)
+        if container.runtime == environment.runtime:
+            environment.filters.learn(config, container.id)
         await failpoints.reached("containers.start.created")
         # Taken before: the process may end before the answer comes, and no end is earlier than its start.
         started_ns = time.time_ns()
@@ -110,12 +116,30 @@ async def _bring_up(
     return monitor, pid, started_ns
 
 
-def _namespace(other: Container | None, kind: str) -> str:
+def _pid_namespace(other: Container | None) -> str:
     if other is None:
         return ""
     if other.state.phase is not Phase.RUNNING:
-        raise Conflict(f"cannot join {kind.upper()} of a non running container: {other.id}")
-    return f"/proc/{other.state.pid}/ns/{kind}"
+        raise Conflict(f"cannot join PID of a non running container: {other.id}")
+    return f"/proc/{other.state.pid}/ns/pid"
+
+
+def _ipc_namespace(other: Container | None) -> str:
+    if other is None:
+        return ""
+    if other.state.phase is not Phase.RUNNING:
+        raise Conflict(f"can't join IPC of container {other.id}: container {other.id} is not running")
+    return f"/proc/{other.state.pid}/ns/ipc"
+
+
+def _shared_memory(other: Container) -> str:
+    """Returns the host path of what a running container has on /dev/shm. Raises Conflict when it is its own alone. Blocks for a file."""
+    with open(f"{other.directory}/config.json", "rb") as file:
+        mounted: list[dict[str, Any]] = msgspec.json.decode(file.read())["mounts"]
+    for entry in mounted:
+        if entry["destination"] == SHM_PATH and entry["type"] == "bind":
+            return str(entry["source"])
+    raise Conflict(f"can't join IPC of container {other.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)")
 
 
 async def make_mounts(container: Container, *, tell: bool) -> None:
@@ -172,7 +196,8 @@ def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]
             shm_path=shm_path,
         )
     )
-    write_atomic(f"{container.directory}/config.json", container.environment.filters.apply(document), sync=False)
+    filtered = container.environment.filters.apply(document) if container.runtime == container.environment.runtime else document
+    write_atomic(f"{container.directory}/config.json", filtered, sync=False)
     return document
 
 
@@ -182,8 +207,8 @@ def _job(container: Container, run: int) -> Job:
     console = f"{directory}/console.sock" if spec.tty else None
     return Job(
         directory=directory,
-        create=environment.runtime.create(container.id, directory, pid_file, console),
-        start=environment.runtime.start(container.id),
+        create=container.runtime.create(container.id, directory, pid_file, console),
+        start=container.runtime.start(container.id),
         pid_file=pid_file,
         tty=spec.tty,
         stdin=spec.open_stdin,

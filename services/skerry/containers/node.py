@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import socket
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -120,8 +121,10 @@ class Node:
         spec, environment = merge(request.spec, request.image.config), self.environment
         validate_spec(spec)
         warnings = check_limits(spec.resources, environment.host.limits) + oci.validate(spec, environment.host)
-        self._check_runtime(spec.runtime)
-        spec.runtime = spec.runtime or environment.runtime.name
+        spec.runtime = (await environment.runtimes.usable(spec.runtime)).name
+        spec.cgroupns_mode = spec.cgroupns_mode or oci.default_cgroupns_mode(environment.host)
+        if spec.network_mode == "host" and not spec.hostname:
+            spec.hostname = socket.gethostname()
         name = self._reserve(request.name, request.id)
         directory = environment.directory(request.id)
         resolved: tuple[Volume, ...] = ()
@@ -178,10 +181,6 @@ class Node:
             await environment.volumes.release(request.id, resolved, remove_anonymous=True)
             raise
         return resolved
-
-    def _check_runtime(self, runtime: str) -> None:
-        if runtime and runtime not in (self.environment.runtime.name, "default"):
-            raise InvalidArgument(f"unknown or invalid runtime name: {runtime}")
 
     def _reserve(self, name: str, container_id: str) -> str:
         if name:

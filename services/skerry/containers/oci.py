@@ -40,7 +40,6 @@ _NAMESPACED_SYSCTLS = {
     "kernel.shmmax",
     "kernel.shmmni",
     "kernel.shm_rmid_forced",
-    "kernel.domainname",
 }
 
 
@@ -79,12 +78,12 @@ def validate(spec: containers_pb2.ContainerSpec, host: HostFacts) -> list[str]:
     oci_resources.rlimits(spec.ulimits, host)
     oci_resources.oom_score_adj(spec.oom_score_adj, host)
     oci_resources.devices((), spec.device_cgroup_rules, privileged=False)
-    _sysctls(spec, networks_pb2.NETWORK_MODE_NETWORKS, shared_ipc=False)
+    _sysctls(spec, networks_pb2.NETWORK_MODE_HOST if spec.network_mode == "host" else networks_pb2.NETWORK_MODE_NETWORKS)
     for asked in spec.mounts:
         if asked.type == "tmpfs":
             oci_mounts.tmpfs_options(asked.tmpfs_options.split(","))
     if spec.userns_mode not in ("", "host"):
-        raise NotSupported(f"user namespace mode {spec.userns_mode} is not supported")
+        raise InvalidArgument(f"invalid userns mode: {spec.userns_mode}")
     _init(spec, host)
     warnings = []
     lacking = [
@@ -110,6 +109,8 @@ def build(inputs: SpecInputs) -> bytes:
         "mounts": _mounts(inputs, init),
         "linux": _linux(inputs, options, granted),
     }
+    if spec.annotations:
+        document["annotations"] = dict(spec.annotations)
     if spec.uts_mode != "host":
         document["hostname"] = inputs.sandbox.hostname or spec.hostname or inputs.id[:12]
     return msgspec.json.encode(document)
@@ -244,7 +245,7 @@ def _linux(inputs: SpecInputs, options: security.SecurityOptions, granted: list[
         "cgroupsPath": cgroup_path(inputs.id, spec.cgroup_parent),
         "namespaces": _namespaces(inputs),
     }
-    if sysctls := _sysctls(spec, inputs.sandbox.mode, shared_ipc=spec.ipc_mode == "host" or bool(inputs.ipc_namespace)):
+    if sysctls := _sysctls(spec, inputs.sandbox.mode):
         linux["sysctl"] = sysctls
     if inputs.devices:
         linux["devices"] = [device.node() for device in inputs.devices]
@@ -263,6 +264,11 @@ def cgroup_path(identifier: str, parent: str) -> str:
     return os.path.normpath(f"/{parent or 'skerry'}/{identifier}").replace("//", "/")
 
 
+def default_cgroupns_mode(host: HostFacts) -> str:
+    """Returns the cgroup namespace mode of containers that ask for none: Docker's, by the host's cgroups."""
+    return "private" if host.cgroup_version == 2 else "host"
+
+
 def _namespaces(inputs: SpecInputs) -> list[dict[str, str]]:
     spec, sandbox = inputs.spec, inputs.sandbox
     result = [{"type": "mount"}]
@@ -277,34 +283,38 @@ def _namespaces(inputs: SpecInputs) -> list[dict[str, str]]:
             raise InvalidArgument(f"the container of {kind} mode {mode} does not run")
         elif mode != "host":
             result.append({"type": kind})
-    private = spec.cgroupns_mode == "private" or (not spec.cgroupns_mode and inputs.host.cgroup_version == 2)
-    if private:
+    if (spec.cgroupns_mode or default_cgroupns_mode(inputs.host)) == "private":
         result.append({"type": "cgroup"})
     return result
 
 
-def _sysctls(spec: containers_pb2.ContainerSpec, mode: "networks_pb2.NetworkMode", *, shared_ipc: bool) -> dict[str, str]:
+def _sysctls(spec: containers_pb2.ContainerSpec, mode: "networks_pb2.NetworkMode") -> dict[str, str]:
     sysctls: dict[str, str] = {}
     if mode in (networks_pb2.NETWORK_MODE_NETWORKS, networks_pb2.NETWORK_MODE_NONE):
         sysctls["net.ipv4.ip_unprivileged_port_start"] = "0"
         sysctls["net.ipv4.ping_group_range"] = "0 2147483647"
-    if spec.domainname and spec.uts_mode != "host":
+    if spec.domainname:
+        _check_sysctl("kernel.domainname", spec, mode)
         sysctls["kernel.domainname"] = spec.domainname
     for name, value in spec.sysctls.items():
-        _check_sysctl(name, mode, shared_ipc=shared_ipc)
+        _check_sysctl(name, spec, mode)
         sysctls[name] = value
     return sysctls
 
 
-def _check_sysctl(name: str, mode: "networks_pb2.NetworkMode", *, shared_ipc: bool) -> None:
+def _check_sysctl(name: str, spec: containers_pb2.ContainerSpec, mode: "networks_pb2.NetworkMode") -> None:
+    """What a namespace shared with another container holds may be set, what one of the host's holds may not (runc's rules and words)."""
     if "/" in name or ".." in name:
         raise InvalidArgument(f"sysctl '{name}' is not allowed")
     if name.startswith("net."):
         if mode == networks_pb2.NETWORK_MODE_HOST:
             raise InvalidArgument(f'sysctl "{name}" not allowed in host network namespace')
+    elif name == "kernel.domainname":
+        if spec.uts_mode == "host":
+            raise InvalidArgument(f'sysctl "{name}" is not in a separate kernel namespace')
     elif name in _NAMESPACED_SYSCTLS or name.startswith("fs.mqueue."):
-        if shared_ipc and name != "kernel.domainname":
-            raise InvalidArgument(f'sysctl "{name}" not allowed in host ipc namespace')
+        if spec.ipc_mode == "host":
+            raise InvalidArgument(f'sysctl "{name}" is not allowed in the hosts ipc namespace')
     else:
         raise InvalidArgument(f"sysctl '{name}' is not allowed")
 

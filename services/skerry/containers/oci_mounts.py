@@ -69,7 +69,8 @@ def tmpfs_options(options: Iterable[str]) -> list[str]:
         if option in _TMPFS_FLAGS:
             key = _TMPFS_FLAGS[option]
         elif not separator or key not in _TMPFS_VALUES:
-            raise InvalidArgument(f'Invalid tmpfs option "{option}"')
+            words = " ".join(f'"{word}"' for word in option.split("=", 1))
+            raise InvalidArgument(f"invalid tmpfs option [{words}]")
         if key not in seen:
             seen.add(key)
             result.append(option)
@@ -100,7 +101,7 @@ def table(
         if source and place not in asked
     ]
     if shm_path and SHM_PATH not in asked:
-        late.append(mount(SHM_PATH, "bind", shm_path, ["rbind", "rprivate"]))
+        late.append(mount(SHM_PATH, "bind", shm_path, ["rbind", "rprivate", "nosuid", "noexec", "nodev"]))
     # A mount inside another one comes after it.
     late.sort(key=lambda entry: os.path.normpath(entry["destination"]).count("/") if entry["destination"] != "/" else 0)
     early = [

@@ -81,15 +81,15 @@ async def _undo_start(container: Container) -> None:
 
 async def _restart(container: Container) -> None:
     async with container.operation:
-        await container.environment.runtime.delete(container.id)
+        await container.runtime.delete(container.id)
         await container.apply(PauseOver())
 
 
 async def _ended(node: Node, container: Container) -> None:
     try:
         # A kill of this service between the exit's record and the clean-up leaves these.
-        if await node.environment.runtime.state(container.id) is not None:
-            await node.environment.runtime.delete(container.id)
+        if await container.runtime.state(container.id) is not None:
+            await container.runtime.delete(container.id)
     except Failed as error:
         _log.warning("cannot clean up after an ended container", extra={"container": container.id, "error": str(error)})
     if not container.state.settled:
@@ -108,15 +108,17 @@ def _sandbox_is_there(container: Container) -> bool:
 
 async def _remove_strangers(node: Node) -> None:
     """Removes directories and runtime records that no container owns: creates and removals that were cut short."""
-    base, runtime = f"{node.environment.root}/runtime", node.environment.runtime
+    base, runtimes = f"{node.environment.root}/runtime", node.environment.runtimes.used()
     known = {container.id for container in node}
     for name in await asyncio.to_thread(os.listdir, base):
         if is_id(name) and name not in known:
-            await runtime.delete(name)
+            for runtime in runtimes:
+                await runtime.delete(name)
             await asyncio.to_thread(_remove, f"{base}/{name}")
-    for name in await asyncio.to_thread(os.listdir, runtime.directory):
-        if is_id(name) and name not in known:
-            await runtime.delete(name)
+    for runtime in runtimes:
+        for name in await asyncio.to_thread(os.listdir, runtime.directory):
+            if is_id(name) and name not in known:
+                await runtime.delete(name)
 
 
 def _remove(directory: str) -> None:

@@ -17,7 +17,8 @@ from skerry.core.files import write_atomic
 from skerry.core.ids import new_id
 from skerry.core.process import Result, run
 
-_PREFERENCE = ("crun", "runc")
+# The first that works is the default.
+KNOWN = ("crun", "runc")
 _QUICK = 20.0
 
 
@@ -109,7 +110,7 @@ async def probe(directory: str, only: str = "") -> Runtime:
     directory (RUN) is where its records will be, below its name. Raises Failed that says why none works.
     """
     laments = []
-    for name in (only,) if only else _PREFERENCE:
+    for name in (only,) if only else KNOWN:
         path = shutil.which(name)
         if path is None:
             laments.append(f"{name} is not installed")
@@ -192,4 +193,4 @@ def _unknown(result: Result) -> bool:
     return "does not exist" in text or ("status" in text and "no such file" in text) or "cannot open directory" in text
 
 
-__all__ = ["Runtime", "StartFailure", "explain", "probe", "trial"]
+__all__ = ["KNOWN", "Runtime", "StartFailure", "explain", "probe", "trial"]

@@ -24,6 +24,7 @@ _CRUN_NO_PROGRAM = re.compile(r"^the path [`'\"].*[`'\"] (?:exists but it is not
 # runc from 1.1.10 on.
 _RUNC_DIRECTORY = re.compile(r'^(exec: ".*"): is a directory$')
 _CRUN_ACCESS = re.compile(r"executable file [`'\"]?.*?[`'\"]?:? ?.*?(?:Permission denied|Is a directory)")
+_CRUN_SYSCTL = re.compile(r"^(open|write)(?: to)? [`'\"]?(/proc/sys/[^`'\":]*)[`'\"]?: (.+)")
 _DIRECTORY_HINT = (
     ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
 )
@@ -78,6 +79,8 @@ def _cause(text: str, argv0: str) -> str:
         return f'exec: "{argv0}": permission denied'
     if match := _CRUN_CHDIR.search(text):
         return f'chdir to cwd ("{match.group(1)}") set in config.json failed: {match.group(2).lower()}'
+    if match := _CRUN_SYSCTL.search(text):
+        return f"error during container init: {match.group(1)} {match.group(2)}: {match.group(3).lower()}"
     return text
 
 

@@ -106,7 +106,7 @@ def _conflicts(lament: str, old: pb.Resources, asked: pb.Resources) -> None:
 
 async def _apply(container: Container, old: pb.Resources, new: pb.Resources) -> None:
     """Sets what differs; on failure what was set already is set back. One that just ended has nothing to set."""
-    host, runtime = container.environment.host, container.environment.runtime
+    host, runtime = container.environment.host, container.runtime
     forward, backward = difference(old, new, host.limits), difference(new, old, host.limits)
     if not forward:
         return

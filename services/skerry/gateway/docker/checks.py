@@ -10,12 +10,7 @@ _RESTART = frozenset({"", "no", "always", "unless-stopped", "on-failure"})
 # HostConfig fields that would be ignored: refused unless they say what is the case anyway.
 _NOT_YET: dict[str, tuple[str, frozenset[str]]] = {
     "Links": ("links (--link)", frozenset()),
-    "DeviceRequests": ("device requests (--gpus)", frozenset()),
     "VolumeDriver": ("volume drivers (--volume-driver)", frozenset({"local"})),
-    "StorageOpt": ("storage options (--storage-opt)", frozenset()),
-    "Annotations": ("annotations (--annotation)", frozenset()),
-    "Isolation": ("isolation technologies", frozenset({"default"})),
-    "UsernsMode": ("user namespaces", frozenset({"host"})),
     "Cgroup": ("joined cgroups", frozenset()),
 }
 
@@ -27,10 +22,6 @@ def check(config: dict[str, Any], host: dict[str, Any], networking: dict[str, An
     check_restart(host)
     _network(config, host)
     _limits(host)
-    for text in host.get("ExtraHosts", []):
-        name, colon, address = text.partition(":")
-        if not colon or not name or not address:
-            raise InvalidArgument(f'bad format for add-host: "{text}"')
 
 
 def check_signal(name: str) -> None:
@@ -88,8 +79,12 @@ def _network(config: dict[str, Any], host: dict[str, Any]) -> None:
         raise InvalidArgument(f"invalid UTS mode: {host['UTSMode']}")
     if host.get("UTSMode") == "host" and config.get("Hostname"):
         raise InvalidArgument("conflicting options: hostname and the UTS mode")
+    if mode == "host" and config.get("MacAddress"):
+        raise InvalidArgument("conflicting options: mac-address and the network mode")
     if not mode.startswith("container:"):
         return
+    if mode == "container:":
+        raise InvalidArgument("Invalid network mode: invalid container format container:<name|id>")
     if config.get("Hostname"):
         raise InvalidArgument("conflicting options: hostname and the network mode")
     if host.get("Dns"):

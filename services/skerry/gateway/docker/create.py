@@ -12,9 +12,11 @@ from skerry.core.errors import InvalidArgument
 from skerry.gateway.docker import golang, limits
 from skerry.gateway.docker.checks import check
 from skerry.gateway.docker.mounts import mounts
+from skerry.gateway.docker.options import check_options
 from skerry.gateway.docker.ports import bindings, expand
 from skerry.gateway.docker.shapes import CONFIG, CREATE, complete_host_config
 from skerry.gateway.errors import BadInput
+from skerry.gateway.versions import CURRENT, Version
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 _CONTAINER_MODES = {"network_mode": "NetworkMode", "pid_mode": "PidMode", "ipc_mode": "IpcMode"}
@@ -33,7 +35,7 @@ class Wanted:
     networking: dict[str, Any]
     log_driver: str = ""
     log_options: dict[str, str] = field(default_factory=dict)
-    # What is said of options that hold nothing here.
+    # Besides the node's.
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -68,8 +70,8 @@ def check_name(name: str) -> str:
     return name.removeprefix("/")
 
 
-def parse_create(body: bytes, name: str, platform: str) -> Wanted:
-    """Reads a create request. Raises InvalidArgument, BadInput and NotSupported in Docker's words where it has some."""
+def parse_create(body: bytes, name: str, platform: str, version: Version = CURRENT) -> Wanted:
+    """Reads a create request of an API version. Raises InvalidArgument, BadInput and NotSupported in Docker's words where it has some."""
     document = golang.parse(body, CREATE, "ContainerConfigWrapper")
     host = document.pop("HostConfig", {})
     networking = document.pop("NetworkingConfig", {})
@@ -79,9 +81,10 @@ def parse_create(body: bytes, name: str, platform: str) -> Wanted:
     if not config.get("Image"):
         raise InvalidArgument("No command specified")
     clean = check_name(name)
+    warnings = check_options(host, networking, version)
     check(config, host, networking)
     _defaults(host)
-    warnings = limits.warnings(host)
+    warnings += limits.warnings(host)
     log = host.get("LogConfig", {})
     try:
         spec = _spec(config, host)
@@ -116,7 +119,7 @@ def _defaults(host: dict[str, Any]) -> None:
         host["MemorySwap"] = host["Memory"] * 2
     if host.get("PidsLimit") is not None and host["PidsLimit"] <= 0:
         host["PidsLimit"] = None
-    if host.get("Privileged"):
+    if host.get("Privileged") or host.get("PidMode") == "host" or host["IpcMode"] == "host":
         host.setdefault("SecurityOpt", ["label=disable"])
     for key in ("CapAdd", "CapDrop"):
         if host.get(key):
@@ -196,7 +199,19 @@ def _spec(config: dict[str, Any], host: dict[str, Any]) -> pb.ContainerSpec:
         readonly_paths=_strings(host.get("ReadonlyPaths")),
         console_height=console[0],
         console_width=console[1],
+        annotations=host.get("Annotations", {}),
+        device_requests=[_device_request(one) for one in host.get("DeviceRequests", [])],
     )
     if config.get("StopTimeout") is not None:
         spec.stop_timeout = config["StopTimeout"]
     return spec
+
+
+def _device_request(asked: dict[str, Any]) -> pb.DeviceRequest:
+    return pb.DeviceRequest(
+        driver=asked.get("Driver", ""),
+        count=asked.get("Count", 0),
+        device_ids=asked.get("DeviceIDs", []),
+        capabilities=[pb.CapabilitySet(names=names) for names in asked.get("Capabilities", [])],
+        options=asked.get("Options", {}),
+    )

@@ -17,7 +17,7 @@ def mounts(host: dict[str, Any]) -> list[pb.Mount]:
     result = [_bind(text) for text in host.get("Binds", [])]
     result += [_mount(item) for item in host.get("Mounts", [])]
     result += [
-        pb.Mount(type="tmpfs", target=_target(target, f"invalid tmpfs path: {target}"), tmpfs_options=options or "")
+        pb.Mount(type="tmpfs", target=_target(target, f"invalid mount path: '{target}'"), tmpfs_options=options or "")
         for target, options in host.get("Tmpfs", {}).items()
     ]
     seen: set[str] = set()
@@ -31,7 +31,7 @@ def mounts(host: dict[str, Any]) -> list[pb.Mount]:
 
 def _target(path: str, text: str) -> str:
     if not path.startswith("/"):
-        raise InvalidArgument(f"{text}: mount path must be absolute")
+        raise InvalidArgument(f"{text} mount path must be absolute")
     if path.rstrip("/") == "":
         raise InvalidArgument("invalid specification: destination can't be '/'")
     return path

@@ -35,11 +35,11 @@ async def owned(call: Call, work: Coroutine[Any, Any, T], name: str) -> T:
 
 async def create(call: Call) -> web.StreamResponse:
     """POST /containers/create."""
-    wanted = parse_create(await call.json_body(), call.text("name"), call.text("platform"))
+    wanted = parse_create(await call.json_body(), call.text("name"), call.text("platform"), call.version)
     if call.version < HEALTH_START_INTERVAL:
         wanted.without_start_interval()
     answer = await owned(call, creating.create(call.peers, wanted), "create")
-    return json({"Id": answer.container.id, "Warnings": [*wanted.warnings, *answer.warnings]}, 201)
+    return json({"Id": answer.container.id, "Warnings": [*answer.warnings, *wanted.warnings]}, 201)
 
 
 async def inspect(call: Call) -> web.StreamResponse:

@@ -192,8 +192,35 @@ class Device(_message.Message):
     permissions: str
     def __init__(self, path_on_host: _Optional[str] = ..., path_in_container: _Optional[str] = ..., permissions: _Optional[str] = ...) -> None: ...
 
+class DeviceRequest(_message.Message):
+    __slots__ = ("driver", "count", "device_ids", "capabilities", "options")
+    class OptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    DRIVER_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_IDS_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    driver: str
+    count: int
+    device_ids: _containers.RepeatedScalarFieldContainer[str]
+    capabilities: _containers.RepeatedCompositeFieldContainer[CapabilitySet]
+    options: _containers.ScalarMap[str, str]
+    def __init__(self, driver: _Optional[str] = ..., count: _Optional[int] = ..., device_ids: _Optional[_Iterable[str]] = ..., capabilities: _Optional[_Iterable[_Union[CapabilitySet, _Mapping]]] = ..., options: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class CapabilitySet(_message.Message):
+    __slots__ = ("names",)
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class ContainerSpec(_message.Message):
-    __slots__ = ("hostname", "domainname", "user", "working_dir", "entrypoint", "cmd", "env", "labels", "tty", "open_stdin", "stdin_once", "attach_stdin", "attach_stdout", "attach_stderr", "stop_signal", "stop_timeout", "exposed_ports", "volumes", "healthcheck_json", "mounts", "readonly_rootfs", "init", "restart_policy", "auto_remove", "network_mode", "network_disabled", "pid_mode", "ipc_mode", "uts_mode", "cgroupns_mode", "userns_mode", "cap_add", "cap_drop", "privileged", "security_opt", "resources", "ulimits", "devices", "device_cgroup_rules", "sysctls", "group_add", "shm_size", "oom_score_adj", "cgroup_parent", "runtime", "masked_paths", "readonly_paths", "console_height", "console_width", "volumes_from", "storage_opt", "annotations", "volume_driver", "ipc_shareable", "shell")
+    __slots__ = ("hostname", "domainname", "user", "working_dir", "entrypoint", "cmd", "env", "labels", "tty", "open_stdin", "stdin_once", "attach_stdin", "attach_stdout", "attach_stderr", "stop_signal", "stop_timeout", "exposed_ports", "volumes", "healthcheck_json", "mounts", "readonly_rootfs", "init", "restart_policy", "auto_remove", "network_mode", "network_disabled", "pid_mode", "ipc_mode", "uts_mode", "cgroupns_mode", "userns_mode", "cap_add", "cap_drop", "privileged", "security_opt", "resources", "ulimits", "devices", "device_cgroup_rules", "sysctls", "group_add", "shm_size", "oom_score_adj", "cgroup_parent", "runtime", "masked_paths", "readonly_paths", "console_height", "console_width", "volumes_from", "storage_opt", "annotations", "volume_driver", "ipc_shareable", "shell", "device_requests")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -277,6 +304,7 @@ class ContainerSpec(_message.Message):
     VOLUME_DRIVER_FIELD_NUMBER: _ClassVar[int]
     IPC_SHAREABLE_FIELD_NUMBER: _ClassVar[int]
     SHELL_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     hostname: str
     domainname: str
     user: str
@@ -332,7 +360,8 @@ class ContainerSpec(_message.Message):
     volume_driver: str
     ipc_shareable: bool
     shell: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., user: _Optional[str] = ..., working_dir: _Optional[str] = ..., entrypoint: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., cmd: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., env: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., tty: _Optional[bool] = ..., open_stdin: _Optional[bool] = ..., stdin_once: _Optional[bool] = ..., attach_stdin: _Optional[bool] = ..., attach_stdout: _Optional[bool] = ..., attach_stderr: _Optional[bool] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[int] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[str]] = ..., healthcheck_json: _Optional[str] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., readonly_rootfs: _Optional[bool] = ..., init: _Optional[bool] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., network_mode: _Optional[str] = ..., network_disabled: _Optional[bool] = ..., pid_mode: _Optional[str] = ..., ipc_mode: _Optional[str] = ..., uts_mode: _Optional[str] = ..., cgroupns_mode: _Optional[str] = ..., userns_mode: _Optional[str] = ..., cap_add: _Optional[_Iterable[str]] = ..., cap_drop: _Optional[_Iterable[str]] = ..., privileged: _Optional[bool] = ..., security_opt: _Optional[_Iterable[str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., ulimits: _Optional[_Iterable[_Union[Ulimit, _Mapping]]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., device_cgroup_rules: _Optional[_Iterable[str]] = ..., sysctls: _Optional[_Mapping[str, str]] = ..., group_add: _Optional[_Iterable[str]] = ..., shm_size: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., cgroup_parent: _Optional[str] = ..., runtime: _Optional[str] = ..., masked_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., readonly_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., console_height: _Optional[int] = ..., console_width: _Optional[int] = ..., volumes_from: _Optional[_Iterable[str]] = ..., storage_opt: _Optional[_Mapping[str, str]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., volume_driver: _Optional[str] = ..., ipc_shareable: _Optional[bool] = ..., shell: _Optional[_Iterable[str]] = ...) -> None: ...
+    device_requests: _containers.RepeatedCompositeFieldContainer[DeviceRequest]
+    def __init__(self, hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., user: _Optional[str] = ..., working_dir: _Optional[str] = ..., entrypoint: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., cmd: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., env: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., tty: _Optional[bool] = ..., open_stdin: _Optional[bool] = ..., stdin_once: _Optional[bool] = ..., attach_stdin: _Optional[bool] = ..., attach_stdout: _Optional[bool] = ..., attach_stderr: _Optional[bool] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[int] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[str]] = ..., healthcheck_json: _Optional[str] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., readonly_rootfs: _Optional[bool] = ..., init: _Optional[bool] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., network_mode: _Optional[str] = ..., network_disabled: _Optional[bool] = ..., pid_mode: _Optional[str] = ..., ipc_mode: _Optional[str] = ..., uts_mode: _Optional[str] = ..., cgroupns_mode: _Optional[str] = ..., userns_mode: _Optional[str] = ..., cap_add: _Optional[_Iterable[str]] = ..., cap_drop: _Optional[_Iterable[str]] = ..., privileged: _Optional[bool] = ..., security_opt: _Optional[_Iterable[str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., ulimits: _Optional[_Iterable[_Union[Ulimit, _Mapping]]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., device_cgroup_rules: _Optional[_Iterable[str]] = ..., sysctls: _Optional[_Mapping[str, str]] = ..., group_add: _Optional[_Iterable[str]] = ..., shm_size: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., cgroup_parent: _Optional[str] = ..., runtime: _Optional[str] = ..., masked_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., readonly_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., console_height: _Optional[int] = ..., console_width: _Optional[int] = ..., volumes_from: _Optional[_Iterable[str]] = ..., storage_opt: _Optional[_Mapping[str, str]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., volume_driver: _Optional[str] = ..., ipc_shareable: _Optional[bool] = ..., shell: _Optional[_Iterable[str]] = ..., device_requests: _Optional[_Iterable[_Union[DeviceRequest, _Mapping]]] = ...) -> None: ...
 
 class LogTarget(_message.Message):
     __slots__ = ("driver", "options", "router", "path")
