@@ -192,7 +192,6 @@ HOST_WRONG = [
     ),
     ({"PortBindings": {"80/tcp": [{"HostPort": "a"}]}}, 'invalid port specification: "a"'),
     ({"PortBindings": {"99999/tcp": [{"HostPort": "1"}]}}, 'invalid port specification: "99999"'),
-    ({"KernelMemory": 1000}, "Minimum kernel memory limit allowed is 6MB"),
     ({"MemorySwappiness": -2}, "Invalid value: -2, valid memory swappiness range is 0-100"),
     ({"IOMaximumIOps": 1}, "Invalid QoS settings: linux does not support configuration of maximum IOPs"),
     ({"ShmSize": -1}, "SHM size can not be less than 0"),
