@@ -9,6 +9,7 @@ from skerry.containers.container import Container
 from skerry.containers.copy.job import Bind, Job, Stat
 from skerry.containers.copy.run import copying
 from skerry.containers.node import Node
+from skerry.containers.sources import effective
 from skerry.core.errors import Failed, InvalidArgument
 
 _MOST_MEMBERS = 1000
@@ -71,7 +72,7 @@ def _job(container: Container, operation: str, named: str, path: str, **more: An
 def _binds(container: Container) -> tuple[Bind, ...]:
     asked = [
         Bind(mount.source, mount.target, read_only=mount.read_only, recursive=not mount.non_recursive)
-        for mount in container.record.mounts
+        for mount in effective(container)
         if mount.type != "tmpfs"
     ]
     targets = {bind.target for bind in asked}

@@ -87,6 +87,19 @@ def mounted(below: str) -> list[MountPoint]:
     return [point for point in points if (point.path + "/").startswith(prefix)]
 
 
+def mount_of(path: str) -> tuple[str, tuple[str, ...]]:
+    """Returns the mount point that a path (without links) lies on, as this thread sees it, and its propagation ("shared:7", "master:3")."""
+    best, options = "/", b""
+    with open("/proc/thread-self/mountinfo", "rb") as file:
+        for line in file:
+            fields = line.partition(b" - ")[0].split(b" ")
+            point = _text(fields[4])
+            # Of mounts on top of each other the last one counts.
+            if len(point) >= len(best) and (path + "/").startswith(point.rstrip("/") + "/"):
+                best, options = point, b" ".join(fields[6:])
+    return best, tuple(options.decode("ascii").split())
+
+
 def erofs_works(directory: str) -> bool:
     """Tells whether this kernel mounts an EROFS index straight from files, by doing so with a tiny one below directory."""
     with tempfile.TemporaryDirectory(dir=directory, prefix=".probe-") as place:

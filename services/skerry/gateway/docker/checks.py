@@ -15,7 +15,6 @@ _REALTIME = re.compile(r"SIGRT(MIN\+|MAX-)[0-9]{1,2}\Z")
 _NOT_YET: dict[str, tuple[str, frozenset[str]]] = {
     "Links": ("links (--link)", frozenset()),
     "DeviceRequests": ("device requests (--gpus)", frozenset()),
-    "VolumeDriver": ("volume drivers (--volume-driver)", frozenset({"local"})),
     "StorageOpt": ("storage options (--storage-opt)", frozenset()),
     "Annotations": ("annotations (--annotation)", frozenset()),
     "BlkioWeightDevice": ("block IO weights by device", frozenset()),

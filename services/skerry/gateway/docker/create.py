@@ -15,6 +15,7 @@ from skerry.gateway.docker.mounts import mounts
 from skerry.gateway.docker.ports import bindings, expand
 from skerry.gateway.docker.shapes import CONFIG, CREATE, complete_host_config
 from skerry.gateway.errors import BadInput
+from skerry.gateway.versions import CURRENT, Version
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 _CONTAINER_MODES = {"network_mode": "NetworkMode", "pid_mode": "PidMode", "ipc_mode": "IpcMode"}
@@ -61,7 +62,7 @@ def check_name(name: str) -> str:
     return name.removeprefix("/")
 
 
-def parse_create(body: bytes, name: str, platform: str) -> Wanted:
+def parse_create(body: bytes, name: str, platform: str, asked: Version = CURRENT) -> Wanted:
     """Reads a create request. Raises InvalidArgument, BadInput and NotSupported in Docker's words where it has some."""
     document = golang.parse(body, CREATE, "ContainerConfigWrapper")
     host = document.pop("HostConfig", {})
@@ -76,7 +77,7 @@ def parse_create(body: bytes, name: str, platform: str) -> Wanted:
     _defaults(host)
     log = host.get("LogConfig", {})
     try:
-        spec = _spec(config, host)
+        spec = _spec(config, host, asked)
     except ValueError as error:  # a number too large for its field, text that is no UTF-8
         raise BadInput(f"invalid value in request: {error}") from None
     return Wanted(
@@ -123,7 +124,7 @@ def _strings(values: list[str] | None) -> images_pb2.StringList | None:
     return None if values is None else images_pb2.StringList(values=values)
 
 
-def _spec(config: dict[str, Any], host: dict[str, Any]) -> pb.ContainerSpec:
+def _spec(config: dict[str, Any], host: dict[str, Any], asked: Version) -> pb.ContainerSpec:
     bindings(host.get("PortBindings"))  # the sandbox is made of it at start; wrong ones are refused now
     restart = host.get("RestartPolicy", {})
     console = host.get("ConsoleSize") or [0, 0]
@@ -149,7 +150,8 @@ def _spec(config: dict[str, Any], host: dict[str, Any]) -> pb.ContainerSpec:
         volumes=sorted(config.get("Volumes", {})),
         volumes_from=host.get("VolumesFrom", []),
         healthcheck_json=msgspec.json.encode(health).decode() if health else "",
-        mounts=mounts(host),
+        mounts=mounts(host, asked),
+        volume_driver=host.get("VolumeDriver", ""),
         readonly_rootfs=host.get("ReadonlyRootfs", False),
         init=host.get("Init", False),
         restart_policy=pb.RestartPolicy(name=restart.get("Name") or "no", maximum_retry_count=restart.get("MaximumRetryCount", 0)),

@@ -35,7 +35,7 @@ async def owned(call: Call, work: Coroutine[Any, Any, T], name: str) -> T:
 
 async def create(call: Call) -> web.StreamResponse:
     """POST /containers/create."""
-    wanted = parse_create(await call.json_body(), call.text("name"), call.text("platform"))
+    wanted = parse_create(await call.json_body(), call.text("name"), call.text("platform"), call.version)
     answer = await owned(call, creating.create(call.peers, wanted), "create")
     return json({"Id": answer.container.id, "Warnings": list(answer.warnings)}, 201)
 
