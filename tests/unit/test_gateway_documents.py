@@ -244,7 +244,6 @@ def test_wrong_names_are_refused(name: str) -> None:
     [
         {"Links": ["x:y"]},
         {"DeviceRequests": [{"Count": -1}]},
-        {"VolumeDriver": "nfs"},
         {"StorageOpt": {"size": "1G"}},
         {"UsernsMode": "keep-id"},
         {"BlkioDeviceReadBps": [{"Path": "/dev/sda", "Rate": 1}]},

@@ -176,7 +176,8 @@ def resolved(mounts: tuple[Volume, ...]) -> list[ResolvedMount]:
             propagation=mount.propagation,
             options=mount.options,
             non_recursive=mount.non_recursive,
-            recursively_read_only=bool(mount.recursively_read_only) and recursive,
+            # Below a file nothing is mounted, and crun 1.8 takes directories only.
+            recursively_read_only=bool(mount.recursively_read_only) and recursive and os.path.isdir(mount.source),
         )
         for mount in mounts
     ]

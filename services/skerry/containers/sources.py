@@ -8,14 +8,14 @@ a volume's subpath, which is opened once, below the volume's root, and cannot be
 import asyncio
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from skerry.containers import mounts
 from skerry.containers.container import Container
 from skerry.containers.inside import open_beneath
-from skerry.containers.layers.mounts import unmount_all
+from skerry.containers.layers.mounts import mounted, unmount_all
 from skerry.containers.record import Volume
 from skerry.core import linux
 from skerry.core.errors import Failed, InvalidArgument, NotFound
@@ -73,19 +73,49 @@ async def _hold(container: Container, mount: Volume, index: int) -> None:
     source, place = environment.volumes.source(container.id, mount), _place(container, index)
     # Local volumes are mounted here.
     work = environment.outside.there if mount.type == "bind" or mount.by_plugin else asyncio.to_thread
-    fd = await work(_clone, source, mount.subpath, not mount.non_recursive)
+    pieces = await work(_clone, source, mount.subpath, not mount.non_recursive)
     try:
-        await asyncio.to_thread(_attach, fd, place, mount.propagation not in _SHARING)
+        await asyncio.to_thread(_attach, pieces, place, mount.propagation not in _SHARING)
+    finally:
+        for _, fd in pieces:
+            os.close(fd)
+
+
+def _clone(source: str, subpath: str, recursive: bool) -> list[tuple[str, int]]:
+    """Returns bind mounts not attached yet, and where below the first one the others belong."""
+    fd = _open(source, subpath)
+    pieces: list[tuple[str, int]] = []
+    try:
+        # A tree with a mount namespace in it cannot be carried into that namespace as a whole.
+        apart = _inner_mounts(fd) if recursive else None
+        pieces.append(("", linux.clone_mount(fd, recursive=recursive and apart is None)))
+        for path, inside in apart or ():
+            _add_piece(pieces, path, inside)
+    except OSError as error:
+        for _, piece in pieces:
+            os.close(piece)
+        raise Failed(f"error while mounting '{source}': {(error.strerror or '').lower()}") from None
     finally:
         os.close(fd)
+    return pieces
 
 
-def _clone(source: str, subpath: str, recursive: bool) -> int:
-    fd = _open(source, subpath)
+def _inner_mounts(fd: int) -> list[tuple[str, str]] | None:
+    """Returns what is mounted below fd, outermost first, with the place below it; None when nothing stands against taking all at once."""
+    top = os.readlink(f"/proc/self/fd/{fd}")
+    below = [point for point in mounted(top) if point.path != top]
+    if not any(point.kind == "nsfs" for point in below):
+        return None
+    return [(point.path, point.path[len(top) :].lstrip("/")) for point in below if point.kind != "nsfs"]
+
+
+def _add_piece(pieces: list[tuple[str, int]], path: str, inside: str) -> None:
     try:
-        return linux.clone_mount(fd, recursive=recursive)
-    except OSError as error:
-        raise Failed(f"error while mounting '{source}': {(error.strerror or '').lower()}") from None
+        fd = os.open(path, _PATH)
+    except OSError:
+        return  # unmounted meanwhile, or hidden below another mount
+    try:
+        pieces.append((inside, linux.clone_mount(fd, recursive=False)))
     finally:
         os.close(fd)
 
@@ -108,15 +138,16 @@ def _open(source: str, subpath: str) -> int:
         os.close(base)
 
 
-def _attach(fd: int, place: str, private: bool) -> None:
+def _attach(pieces: Sequence[tuple[str, int]], place: str, private: bool) -> None:
     _release(os.path.dirname(place), [place])
     os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-    if stat.S_ISDIR(os.fstat(fd).st_mode):
+    if stat.S_ISDIR(os.fstat(pieces[0][1]).st_mode):
         os.mkdir(place, 0o700)
     else:
         os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
-        linux.attach_mount(fd, place)
+        for inside, fd in pieces:
+            linux.attach_mount(fd, f"{place}/{inside}" if inside else place)
         if private:
             linux.mount("none", place, flags=linux.MS_REC | linux.MS_PRIVATE)
     except OSError as error:

@@ -80,8 +80,8 @@ def unmount_all(target: str) -> bool:
 
 
 def mounted(below: str) -> list[MountPoint]:
-    """Returns the mounts at and below a directory, in the order in which they were made."""
-    with open("/proc/self/mountinfo", "rb") as file:
+    """Returns the mounts at and below a directory, in the order in which they were made, as this thread sees them."""
+    with open("/proc/thread-self/mountinfo", "rb") as file:
         points = [_parse(line) for line in file]
     prefix = below.rstrip("/") + "/"
     return [point for point in points if (point.path + "/").startswith(prefix)]

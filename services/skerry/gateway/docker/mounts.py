@@ -104,7 +104,7 @@ def _mount(item: dict[str, Any], asked: Version) -> pb.Mount:
     _target(target, f"{wrong}: invalid mount path: '{target}'")
     mount = pb.Mount(type=kind, source=source, target=target, read_only=item.get("ReadOnly", False))
     for option, of in (("BindOptions", "bind"), ("VolumeOptions", "volume"), ("TmpfsOptions", "tmpfs")):
-        if item.get(option) and of != kind:
+        if item.get(option) is not None and of != kind:
             raise InvalidArgument(f"{wrong}: field {option} must not be specified")
     if kind == "bind":
         _bind_options(mount, item.get("BindOptions", {}), wrong, asked)
