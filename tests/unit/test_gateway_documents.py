@@ -243,7 +243,6 @@ def test_wrong_names_are_refused(name: str) -> None:
     "host",
     [
         {"Links": ["x:y"]},
-        {"VolumeDriver": "nfs"},
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(host: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ from skerry.containers.layers.tar import Limits
 from skerry.containers.monitors import Monitors, ensure_keeper, keeper_command
 from skerry.containers.node import Node
 from skerry.containers.outside import Outside
+from skerry.containers.plugins.volumes import Drivers, Places
 from skerry.containers.reconcile import reconcile
 from skerry.containers.runtime import probe
 from skerry.containers.runtimes import Runtimes
@@ -45,6 +46,7 @@ from skerry.core.settings import Common, from_env
 from skerry.core.sqlite import open_database
 
 _KEEPER_SECONDS = 10
+_PLACES = Places()
 
 
 class Settings(Common, frozen=True, kw_only=True):
@@ -74,6 +76,12 @@ class Settings(Common, frozen=True, kw_only=True):
     # Bytes that one archive put into a container may unpack to, and seconds for which nothing may move until a copy is ended.
     copy_bytes: Annotated[int, msgspec.Meta(ge=1)] = 1 << 40
     copy_silence: Annotated[float, msgspec.Meta(gt=0)] = 600.0
+    # Where plugins are looked for: the directory of their sockets, and those (separated by ":") of files with their addresses.
+    plugin_sockets: str = _PLACES.sockets
+    plugin_specs: str = ":".join(_PLACES.specs)
+    # Seconds for a plugin's answer (twice as many for creating and mounting), and to wait for one that does not listen.
+    plugin_timeout: Annotated[float, msgspec.Meta(gt=0)] = _PLACES.timeout
+    plugin_patience: Annotated[float, msgspec.Meta(ge=0)] = _PLACES.patience
 
 
 @asynccontextmanager
@@ -93,6 +101,8 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
         await stack.enter_async_context(shipper)
         runtime = await probe(settings.run, settings.runtime)
         journal = Journal(database)
+        outside = outside or Outside()
+        drivers = Drivers(_plugin_places(settings), outside)
         environment = Environment(
             root=settings.root,
             node=settings.node or socket.gethostname(),
@@ -105,14 +115,15 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
             image_store=settings.images or f"unix:{settings.run}/images.sock",
             router=settings.logs or f"unix:{settings.run}/logs.sock",
             host=host_facts(),
-            outside=outside or Outside(),
+            outside=outside,
+            volume_drivers=drivers,
             runtimes=Runtimes(settings.run, runtime),
             filters=await compiled_filters(runtime),
             layers=layers,
             monitors=Monitors(f"{settings.run}/keeper.sock"),
             shipper=shipper,
             store=SqliteContainerStore(database),
-            volumes=Volumes(settings.root, SqliteVolumeStore(database), journal),
+            volumes=Volumes(settings.root, SqliteVolumeStore(database), journal, outside, drivers),
             journal=journal,
             tasks=await stack.enter_async_context(Tasks()),
             stopping=stopping,
@@ -133,6 +144,15 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
         evictor = Evictor(layers, node.layers_in_use, environment.image_store, limit=settings.layer_cache)
         await stack.enter_async_context(background(evictor.run()))
         yield await stack.enter_async_context(endpoint(settings, "containers", register, names, stopping))
+
+
+def _plugin_places(settings: Settings) -> Places:
+    return Places(
+        sockets=settings.plugin_sockets,
+        specs=tuple(place for place in settings.plugin_specs.split(":") if place),
+        timeout=settings.plugin_timeout,
+        patience=settings.plugin_patience,
+    )
 
 
 def start_keeper(run: str) -> None:
@@ -163,10 +183,11 @@ def enter_mount_namespace(run: str) -> Outside:
         return Outside()
     try:
         root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        outside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         linux.setns(fd, linux.CLONE_NEWNS)
     finally:
         os.close(fd)
-    return Outside(root)
+    return Outside(root, outside)
 
 
 def main() -> None:

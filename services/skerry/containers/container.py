@@ -57,7 +57,9 @@ _FIND_SECONDS = 0.1
 class Container:
     """Applies events to the record and carries out what follows. One operation that starts or removes it at a time: `operation`."""
 
-    def __init__(self, environment: Environment, settlement: Settlement, record: Record, relaunch: "Relaunch") -> None:
+    def __init__(
+        self, environment: Environment, settlement: Settlement, record: Record, relaunch: "Relaunch", release_mounts: "Relaunch"
+    ) -> None:
         self.environment = environment
         self.record = record
         self.spec = record.spec_message()
@@ -73,6 +75,7 @@ class Container:
         self._prober = Prober(self, check) if check else None
         self._settlement = settlement
         self._relaunch = relaunch
+        self._release_mounts = release_mounts
         self._changed = asyncio.Event()
         self._cleanup: asyncio.Task[None] | None = None
 
@@ -283,6 +286,7 @@ class Container:
             await self._prober.stopped()
         if final:
             await self.environment.layers.unmount_rootfs(self.directory)
+            await self._release_mounts(self)
             await self.environment.volumes.unmount(self.id)
 
 

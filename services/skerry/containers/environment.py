@@ -10,6 +10,7 @@ from skerry.containers.host import HostFacts
 from skerry.containers.layers.store import Layers
 from skerry.containers.monitors import Monitors
 from skerry.containers.outside import Outside
+from skerry.containers.plugins.volumes import Drivers
 from skerry.containers.runtime import Runtime
 from skerry.containers.runtimes import Runtimes
 from skerry.containers.shipper import Shipper
@@ -46,6 +47,7 @@ class Environment:
     shipper: Shipper
     store: ContainerStore
     volumes: Volumes
+    volume_drivers: Drivers
     journal: Journal
     tasks: Tasks
     stopping: asyncio.Event

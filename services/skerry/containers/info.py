@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Sequence
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.containers.environment import Environment
@@ -9,7 +10,7 @@ from skerry.containers.node import Node
 from skerry.containers.state import Phase
 
 
-def info(node: Node) -> pb.InfoResponse:
+def info(node: Node, volume_drivers: Sequence[str] = ()) -> pb.InfoResponse:
     """Describes node and host. Blocks for a few small files."""
     environment = node.environment
     host = environment.host
@@ -38,6 +39,7 @@ def info(node: Node) -> pb.InfoResponse:
         security_options=["name=seccomp,profile=default"] + (["name=apparmor"] if host.apparmor else []),
         root_dir=environment.root,
         init_binary=os.path.basename(host.init),
+        volume_drivers=volume_drivers,
     )
     _limits(response, host.cgroup_version)
     return response

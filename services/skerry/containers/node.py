@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from skerry.api.containers.v1 import containers_pb2 as pb
-from skerry.containers import launch, mounts, oci, stop
+from skerry.containers import launch, mounts, oci, sources, stop
 from skerry.containers.container import Container
 from skerry.containers.environment import Environment
 from skerry.containers.events import container_event
@@ -49,7 +49,7 @@ class Node:
 
     def adopt(self, record: Record) -> Container:
         """Takes a stored record in."""
-        container = Container(self.environment, self.settlement, record, self._launch_again)
+        container = Container(self.environment, self.settlement, record, self._launch_again, sources.release)
         self._containers[record.id] = container
         self._names[record.name] = record.id
         return container
@@ -165,18 +165,16 @@ class Node:
         environment = self.environment
         if not (spec.mounts or spec.volumes or others):
             return ()
-        resolved = await asyncio.to_thread(mounts.resolve, spec, environment.root, others)
-        await environment.volumes.claim(request.id, spec, resolved)
+        resolved = await environment.outside.there(mounts.resolve, spec, environment.root, others)
+        resolved = await environment.volumes.claim(request.id, spec, resolved)
         try:
-            await environment.volumes.mount(request.id, resolved, tell=False)
-            if await asyncio.to_thread(mounts.empty_volumes, resolved):
+            if filling := tuple(mount for mount in resolved if mount.type == "volume" and mount.copy_up):
                 directory = environment.directory(request.id)
                 try:
-                    await launch.fill_volumes(await environment.layers.mount_rootfs(directory, request.image.layers), resolved)
+                    rootfs = await environment.layers.mount_rootfs(directory, request.image.layers)
+                    await environment.volumes.fill(request.id, rootfs, filling)
                 finally:
                     await environment.layers.unmount_rootfs(directory)
-            for volume in resolved:
-                await environment.volumes.unmount_unused(volume)
         except BaseException:
             await environment.volumes.release(request.id, resolved, remove_anonymous=True)
             raise

@@ -36,6 +36,17 @@ class Volume(msgspec.Struct, frozen=True, omit_defaults=True):
     anonymous: bool = False
     # The image's content is still to be copied in, at the first start.
     copy_up: bool = False
+    # Of a volume; empty: local.
+    driver: str = ""
+    # Below the volume's root.
+    subpath: str = ""
+    # Read-only with all that is mounted below: "" (not), "if-possible" or "force".
+    recursively_read_only: str = ""
+
+    @property
+    def by_plugin(self) -> bool:
+        """Tells whether a plugin has the volume."""
+        return self.type == "volume" and self.driver not in ("", "local")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -159,7 +170,7 @@ def _mount_point(mount: Volume) -> pb.MountPoint:
         name=mount.name,
         source=mount.source,
         destination=mount.target,
-        driver="local" if mount.type == "volume" else "",
+        driver=(mount.driver or "local") if mount.type == "volume" else "",
         mode=mount.mode,
         read_write=not mount.read_only,
         propagation=mount.propagation,

@@ -136,4 +136,4 @@ class ContainersService(CommitCalls, CopyCalls, StatsCalls):
             yield pb.SubscribeResponse(item=item)
 
     async def Info(self, request: pb.InfoRequest, context: Any) -> pb.InfoResponse:
-        return await asyncio.to_thread(info, self._node)
+        return await asyncio.to_thread(info, self._node, await self._node.environment.volume_drivers.names())

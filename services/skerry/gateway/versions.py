@@ -56,6 +56,12 @@ WEBSOCKET_STREAMS = Version(1, 42)
 CONSOLE_SIZE = Version(1, 42)
 # `volume prune` takes anonymous volumes only, unless all=true; below: all.
 PRUNE_ANONYMOUS_VOLUMES = Version(1, 42)
+# Binds of `Mounts` are made when missing if they say CreateMountpoint.
+CREATE_MOUNTPOINT = Version(1, 42)
+# Read-only mounts are so with all that is mounted below, unless told otherwise; below: `Mounts` never.
+RECURSIVE_READ_ONLY = Version(1, 44)
+# Volumes are mounted by a subpath.
+VOLUME_SUBPATH = Version(1, 45)
 # info has CDISpecDirs and Containerd, and no KernelMemory.
 INFO_WITHOUT_KERNEL_MEMORY = Version(1, 42)
 # Endpoint settings have GwPriority.

@@ -10,7 +10,6 @@ _RESTART = frozenset({"", "no", "always", "unless-stopped", "on-failure"})
 # HostConfig fields that would be ignored: refused unless they say what is the case anyway.
 _NOT_YET: dict[str, tuple[str, frozenset[str]]] = {
     "Links": ("links (--link)", frozenset()),
-    "VolumeDriver": ("volume drivers (--volume-driver)", frozenset({"local"})),
     "Cgroup": ("joined cgroups", frozenset()),
 }
 

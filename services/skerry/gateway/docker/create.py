@@ -87,7 +87,7 @@ def parse_create(body: bytes, name: str, platform: str, version: Version = CURRE
     warnings += limits.warnings(host)
     log = host.get("LogConfig", {})
     try:
-        spec = _spec(config, host)
+        spec = _spec(config, host, version)
     except ValueError as error:  # a number too large for its field, text that is no UTF-8
         raise BadInput(f"invalid value in request: {error}") from None
     return Wanted(
@@ -135,7 +135,7 @@ def _strings(values: list[str] | None) -> images_pb2.StringList | None:
     return None if values is None else images_pb2.StringList(values=values)
 
 
-def _spec(config: dict[str, Any], host: dict[str, Any]) -> pb.ContainerSpec:
+def _spec(config: dict[str, Any], host: dict[str, Any], asked: Version) -> pb.ContainerSpec:
     bindings(host.get("PortBindings"))  # the sandbox is made of it at start; wrong ones are refused now
     restart = host.get("RestartPolicy", {})
     console = host.get("ConsoleSize") or [0, 0]
@@ -162,7 +162,8 @@ def _spec(config: dict[str, Any], host: dict[str, Any]) -> pb.ContainerSpec:
         volumes_from=host.get("VolumesFrom", []),
         shell=config.get("Shell", []),
         healthcheck_json=msgspec.json.encode(health).decode() if health else "",
-        mounts=mounts(host),
+        mounts=mounts(host, asked),
+        volume_driver=host.get("VolumeDriver", ""),
         readonly_rootfs=host.get("ReadonlyRootfs", False),
         init=host.get("Init", False),
         restart_policy=pb.RestartPolicy(name=restart.get("Name") or "no", maximum_retry_count=restart.get("MaximumRetryCount", 0)),

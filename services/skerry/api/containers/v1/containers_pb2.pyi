@@ -1054,7 +1054,7 @@ class InfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class InfoResponse(_message.Message):
-    __slots__ = ("node", "containers", "running", "paused", "stopped", "kernel_version", "operating_system", "os_version", "architecture", "cpus", "memory", "cgroup_version", "cgroup_driver", "default_runtime", "runtimes", "runtime_commit", "storage_driver", "storage_status", "security_options", "warnings", "root_dir", "init_binary", "memory_limit", "swap_limit", "cpu_cfs", "cpu_shares", "cpuset", "pids_limit", "oom_kill_disable")
+    __slots__ = ("node", "containers", "running", "paused", "stopped", "kernel_version", "operating_system", "os_version", "architecture", "cpus", "memory", "cgroup_version", "cgroup_driver", "default_runtime", "runtimes", "runtime_commit", "storage_driver", "storage_status", "security_options", "warnings", "root_dir", "init_binary", "memory_limit", "swap_limit", "cpu_cfs", "cpu_shares", "cpuset", "pids_limit", "oom_kill_disable", "volume_drivers")
     class RuntimesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -1098,6 +1098,7 @@ class InfoResponse(_message.Message):
     CPUSET_FIELD_NUMBER: _ClassVar[int]
     PIDS_LIMIT_FIELD_NUMBER: _ClassVar[int]
     OOM_KILL_DISABLE_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_DRIVERS_FIELD_NUMBER: _ClassVar[int]
     node: str
     containers: int
     running: int
@@ -1127,7 +1128,8 @@ class InfoResponse(_message.Message):
     cpuset: bool
     pids_limit: bool
     oom_kill_disable: bool
-    def __init__(self, node: _Optional[str] = ..., containers: _Optional[int] = ..., running: _Optional[int] = ..., paused: _Optional[int] = ..., stopped: _Optional[int] = ..., kernel_version: _Optional[str] = ..., operating_system: _Optional[str] = ..., os_version: _Optional[str] = ..., architecture: _Optional[str] = ..., cpus: _Optional[int] = ..., memory: _Optional[int] = ..., cgroup_version: _Optional[str] = ..., cgroup_driver: _Optional[str] = ..., default_runtime: _Optional[str] = ..., runtimes: _Optional[_Mapping[str, str]] = ..., runtime_commit: _Optional[str] = ..., storage_driver: _Optional[str] = ..., storage_status: _Optional[_Mapping[str, str]] = ..., security_options: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., root_dir: _Optional[str] = ..., init_binary: _Optional[str] = ..., memory_limit: _Optional[bool] = ..., swap_limit: _Optional[bool] = ..., cpu_cfs: _Optional[bool] = ..., cpu_shares: _Optional[bool] = ..., cpuset: _Optional[bool] = ..., pids_limit: _Optional[bool] = ..., oom_kill_disable: _Optional[bool] = ...) -> None: ...
+    volume_drivers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[str] = ..., containers: _Optional[int] = ..., running: _Optional[int] = ..., paused: _Optional[int] = ..., stopped: _Optional[int] = ..., kernel_version: _Optional[str] = ..., operating_system: _Optional[str] = ..., os_version: _Optional[str] = ..., architecture: _Optional[str] = ..., cpus: _Optional[int] = ..., memory: _Optional[int] = ..., cgroup_version: _Optional[str] = ..., cgroup_driver: _Optional[str] = ..., default_runtime: _Optional[str] = ..., runtimes: _Optional[_Mapping[str, str]] = ..., runtime_commit: _Optional[str] = ..., storage_driver: _Optional[str] = ..., storage_status: _Optional[_Mapping[str, str]] = ..., security_options: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., root_dir: _Optional[str] = ..., init_binary: _Optional[str] = ..., memory_limit: _Optional[bool] = ..., swap_limit: _Optional[bool] = ..., cpu_cfs: _Optional[bool] = ..., cpu_shares: _Optional[bool] = ..., cpuset: _Optional[bool] = ..., pids_limit: _Optional[bool] = ..., oom_kill_disable: _Optional[bool] = ..., volume_drivers: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DiffRequest(_message.Message):
     __slots__ = ("container",)
