@@ -16,6 +16,21 @@ IGNORED = {
     "Config.ArgsEscaped": "Windows only",
     "Config.OnBuild": "what builds on an image of the container would run",
     "Config.Shell": "the shell of a Dockerfile's shell forms; no container uses it",
+    "HostConfig.Mounts.Consistency": "Docker Desktop only",
+    **{
+        f"NetworkingConfig.EndpointsConfig.{name}": "what an engine answers, not what it is asked"
+        for name in (
+            "NetworkID",
+            "EndpointID",
+            "Gateway",
+            "IPAddress",
+            "IPPrefixLen",
+            "IPv6Gateway",
+            "GlobalIPv6Address",
+            "GlobalIPv6PrefixLen",
+            "DNSNames",
+        )
+    },
 }
 _PORTS_DISCARDED = "Published ports are discarded when using host network mode"
 
