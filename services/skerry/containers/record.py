@@ -5,8 +5,8 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.images.v1 import images_pb2
 from skerry.api.networks.v1 import networks_pb2
+from skerry.containers.cgroup import cgroup_path
 from skerry.containers.merge import command_of
-from skerry.containers.oci import cgroup_path
 from skerry.containers.state import Phase, State
 
 
@@ -37,7 +37,7 @@ class Volume(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One container. Everything but name, state, sandbox and boot_id is fixed at create."""
+    """One container. What a start or an update changes is said there; the rest is fixed at create."""
 
     id: str
     name: str
@@ -61,6 +61,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ipc_container_id: str = ""
     # /proc/sys/kernel/random/boot_id of the last start.
     boot_id: str = ""
+    # Path below the cgroup hierarchies' roots, of the last start; empty: as cgroupfs makes it.
+    cgroup: str = ""
 
     def spec_message(self) -> pb.ContainerSpec:
         """Returns the merged spec."""
@@ -139,7 +141,7 @@ def container_message(record: Record, graph_driver: dict[str, str], exec_ids: li
         docker_networking_config_json=record.docker_networking_config_json,
         exec_ids=exec_ids,
         runtime=record.runtime,
-        cgroup_path=cgroup_path(record.id, spec.cgroup_parent),
+        cgroup_path=record.cgroup or cgroup_path(record.id, spec.cgroup_parent, "cgroupfs"),
         manually_stopped=record.state.manually_stopped,
     )
 
