@@ -1,11 +1,12 @@
 """python -m tests.guest: boots Debian with pure cgroup v2 and systemd in an emulated machine and tries the engine there. Prints a table.
 
 Nothing is installed here: the emulator, the kernel and a minimal Debian are unpacked below .cache/guest. Takes about half an hour, since
-the machine is emulated in software. Needs root (file owners in the disk image), apt's lists, mmdebstrap, dpkg, mke2fs, busybox.
+the machine is emulated in software. Needs root (file owners in the disk image), apt's lists, mmdebstrap, dpkg, mke2fs.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -23,8 +24,10 @@ def main() -> None:
     """Makes what is missing, boots, prints the results; exit status 1 when one is bad or the guest did not come to its end."""
     _CACHE.mkdir(parents=True, exist_ok=True)
     emulator, kernel, root = packages.emulator(_CACHE), packages.kernel(_CACHE), packages.root(_CACHE)
-    image.initramfs(kernel, _CACHE / "initramfs.gz")
-    image.disk(root, kernel, _CACHE, _CACHE / "disk.ext4")
+    tree = image.tree(root, kernel, _CACHE)
+    image.initramfs(tree, _CACHE / "initramfs.gz")
+    image.disk(tree, _CACHE / "disk.ext4")
+    shutil.rmtree(tree)
     results = boot(emulator, kernel)
     rows = [(what, "ok" if good else "FAILED", detail) for what, good, detail in results if what != "end"]
     print("| in the guest | result | |\n|---|---|---|")
@@ -45,7 +48,7 @@ def boot(emulator: Path, kernel: Path) -> list[tuple[str, bool, str]]:
         "-L", str(emulator / "usr/share/qemu"), "-L", str(emulator / "usr/share/seabios"), "-vga", "none", "-display", "none",
         "-nic", "none",
         "-kernel", str(image_file), "-initrd", str(_CACHE / "initramfs.gz"),
-        "-append", "console=ttyS0 systemd.unified_cgroup_hierarchy=1 systemd.show_status=0 quiet panic=-1",
+        "-append", "console=ttyS0 panic=-1 systemd.show_status=0 systemd.unified_cgroup_hierarchy=1 systemd.mask=serial-getty@ttyS0.service",
         "-drive", f"file={_CACHE / 'disk.ext4'},format=raw,if=virtio,cache=unsafe", "-device", "virtio-rng-pci",
         "-serial", "stdio", "-monitor", "none",
     ]  # fmt: skip

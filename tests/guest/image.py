@@ -46,26 +46,21 @@ Environment=PYTHONPATH=/opt/skerry/services:/opt/skerry/packages:/opt/skerry/tes
 Environment=PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 ExecStart=/usr/bin/python3 -m guest.inside
 StandardOutput=null
-StandardError=tty
-TTYPath=/dev/ttyS0
+StandardError=append:/dev/console
 TimeoutStartSec=infinity
 [Install]
 WantedBy=multi-user.target
 """
 
 
-def initramfs(kernel: Path, target: Path) -> None:
-    """Writes the archive that the kernel starts from."""
-    (modules,) = (kernel / "lib/modules").iterdir()
-    run("depmod", "-b", str(kernel), modules.name)
+def initramfs(tree: Path, target: Path) -> None:
+    """Writes the archive that the kernel starts from; tree is the guest's root, with the kernel's modules."""
+    (modules,) = (tree / "usr/lib/modules").iterdir()
     wanted = _in_order(modules, _MODULES)
     archive = _Newc()
     archive.directory("bin")
     archive.directory("modules")
-    busybox = shutil.which("busybox")
-    if busybox is None:
-        raise SystemExit("busybox is missing: apt-get install busybox-static")
-    archive.file("bin/busybox", Path(busybox).read_bytes(), 0o755)
+    archive.file("bin/busybox", (tree / "bin/busybox").read_bytes(), 0o755)
     for path in wanted:
         archive.file(f"modules/{path.name}", path.read_bytes(), 0o644)
     archive.file("init", _INIT.format(modules=" ".join(path.name for path in wanted)).encode(), 0o755)
@@ -116,13 +111,16 @@ class _Newc:
         self._out.write(b"\0" * (-self._out.tell() % 4))
 
 
-def disk(root_tar: Path, kernel: Path, work: Path, target: Path) -> None:
-    """Writes the disk: Debian, the kernel's modules, this checkout, the Python packages it runs with, the docker command."""
+def tree(root_tar: Path, kernel: Path, work: Path) -> Path:
+    """Makes the guest's root: Debian, the kernel's modules, this checkout, the Python packages it runs with, the docker command."""
     tree = work / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
     run("tar", "-xf", str(root_tar), "-C", str(tree), "--exclude=./dev/*")
-    shutil.copytree(kernel / "lib/modules", tree / "lib/modules", symlinks=True, dirs_exist_ok=True)
+    (modules,) = (kernel / "lib/modules").iterdir()
+    shutil.copytree(modules, tree / "usr/lib/modules" / modules.name, symlinks=True)
+    # The guest's own: this machine need not have it.
+    run("chroot", str(tree), "/sbin/depmod", modules.name)
     engine = tree / "opt/skerry"
     for name in ("services", "tests"):
         shutil.copytree(_PROJECT / name, engine / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -140,6 +138,10 @@ def disk(root_tar: Path, kernel: Path, work: Path, target: Path) -> None:
     (wants / "skerry-guest.service").symlink_to("/etc/systemd/system/skerry-guest.service")
     (tree / "etc/hostname").write_text("guest\n")
     (tree / "etc/fstab").write_text("")
+    return tree
+
+
+def disk(tree: Path, target: Path) -> None:
+    """Writes the disk."""
     target.unlink(missing_ok=True)
     run("mke2fs", "-q", "-t", "ext4", "-d", str(tree), str(target), _DISK)
-    shutil.rmtree(tree)
