@@ -14,7 +14,7 @@ export TMPDIR := /var/tmp
 JOBS ?= 3
 PYTEST := $(SUDO) $(PYTHON) -m pytest -p no:cacheprovider --durations=30 --durations-min=3
 
-.PHONY: help install up down status test test-long check lint types imports protos check-protos lock bench conformance setup-test setup-check fmt clean
+.PHONY: help install up down status test test-long test-guest check lint types imports protos check-protos lock bench conformance setup-test setup-check fmt clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ test: setup-test ## runs all tests (units, contracts, real kernel, docker CLI, f
 
 test-long: setup-test ## runs the long forms too
 	$(PYTEST) -m long --timeout 7200 tests
+
+test-guest: setup-test ## boots Debian with cgroup v2 and systemd in an emulated machine and tries the engine there, reboot included; half an hour
+	$(SUDO) $(PYTHON) -m tests.guest
 
 conformance: setup-test ## runs the docker CLI cases on dockerd and on Skerry and prints one table (a case counts only when dockerd passes it)
 	$(SUDO) $(PYTHON) -m tests.conformance.compare

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -59,6 +59,8 @@ class Settings(Common, frozen=True, kw_only=True):
     node: str = ""
     # The default runtime, crun or runc; empty: the first that works. Containers may ask for the other one by name.
     runtime: str = ""
+    # Who makes containers' cgroups, cgroupfs or systemd; empty: systemd where it runs and cgroups are version 2, as in Docker.
+    cgroup_driver: Literal["", "cgroupfs", "systemd"] = ""
     # How layers are mounted: erofs or directories; empty: erofs where the kernel can.
     layers: str = ""
     # Bytes of layers up to which copies stay that no container, and no image of the image store, needs any more.
@@ -99,7 +101,8 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
         )
         shipper = Shipper(tls=tls_of(settings), quota=settings.quota, away_quota=settings.away_quota, disk_share=settings.disk_share)
         await stack.enter_async_context(shipper)
-        runtime = await probe(settings.run, settings.runtime)
+        host = host_facts(settings.cgroup_driver)
+        runtime = await probe(settings.run, settings.runtime, cgroup_driver=host.cgroup_driver)
         journal = Journal(database)
         outside = outside or Outside()
         drivers = Drivers(_plugin_places(settings), outside)
@@ -114,7 +117,7 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
             copy_silence=settings.copy_silence,
             image_store=settings.images or f"unix:{settings.run}/images.sock",
             router=settings.logs or f"unix:{settings.run}/logs.sock",
-            host=host_facts(),
+            host=host,
             outside=outside,
             volume_drivers=drivers,
             runtimes=Runtimes(settings.run, runtime),

@@ -13,11 +13,10 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.events.v1 import events_pb2
 from skerry.containers import health
-from skerry.containers.cgroup import oom_kills
+from skerry.containers.cgroup import cgroup_path, oom_kills
 from skerry.containers.environment import Environment
 from skerry.containers.events import container_event
 from skerry.containers.monitors import Exit, Monitor
-from skerry.containers.oci import cgroup_path
 from skerry.containers.prober import Prober
 from skerry.containers.record import Record, container_message
 from skerry.containers.runtime import Runtime
@@ -107,7 +106,8 @@ class Container:
     @property
     def cgroup(self) -> str:
         """Path of its cgroup below each hierarchy's root."""
-        return cgroup_path(self.record.id, self.spec.cgroup_parent)
+        # Fixed at the start: the driver may be another one since then.
+        return self.record.cgroup or cgroup_path(self.record.id, self.spec.cgroup_parent, "cgroupfs")
 
     def message(self) -> pb.Container:
         """Returns the wire's view."""

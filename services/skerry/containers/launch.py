@@ -8,6 +8,7 @@ import msgspec
 
 from skerry.api.networks.v1 import networks_pb2
 from skerry.containers import devices, mounts, oci, sources, users
+from skerry.containers.cgroup import cgroup_path
 from skerry.containers.container import Container
 from skerry.containers.devices import refuse_device_requests
 from skerry.containers.inside import make_directories
@@ -66,7 +67,8 @@ async def run_process(container: Container, pid_namespace_of: Container | None, 
         raise
     # Whoever waits for the running process wants to write to it.
     container.monitor = monitor
-    await container.apply(Launched(pid, started_ns))
+    cgroup = cgroup_path(container.id, container.spec.cgroup_parent, container.environment.host.cgroup_driver)
+    await container.apply(Launched(pid, started_ns), cgroup=cgroup)
     container.watch_exit(monitor, run)
 
 

@@ -9,6 +9,7 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2
 from skerry.api.networks.v1 import networks_pb2
 from skerry.containers import capabilities, oci_mounts, oci_resources, seccomp, security
+from skerry.containers.cgroup import cgroups_path
 from skerry.containers.devices import HostDevice
 from skerry.containers.host import HostFacts
 from skerry.containers.oci_mounts import ResolvedMount
@@ -85,6 +86,7 @@ def validate(spec: containers_pb2.ContainerSpec, host: HostFacts) -> list[str]:
     if spec.userns_mode not in ("", "host"):
         raise InvalidArgument(f"invalid userns mode: {spec.userns_mode}")
     _init(spec, host)
+    cgroups_path("", spec.cgroup_parent, host.cgroup_driver)
     warnings = []
     lacking = [
         name
@@ -109,8 +111,11 @@ def build(inputs: SpecInputs) -> bytes:
         "mounts": _mounts(inputs, init),
         "linux": _linux(inputs, options, granted),
     }
-    if spec.annotations:
-        document["annotations"] = dict(spec.annotations)
+    if annotations := dict(spec.annotations):
+        document["annotations"] = annotations
+    if host.cgroup_driver == "systemd":
+        # crun would put the process one level below the scope, where Docker's tools do not look.
+        document["annotations"] = {**annotations, "run.oci.systemd.subgroup": ""}
     if spec.uts_mode != "host":
         document["hostname"] = inputs.sandbox.hostname or spec.hostname or inputs.id[:12]
     return msgspec.json.encode(document)
@@ -242,7 +247,7 @@ def _linux(inputs: SpecInputs, options: security.SecurityOptions, granted: list[
             "devices": oci_resources.devices(inputs.devices, spec.device_cgroup_rules, privileged=spec.privileged),
             **oci_resources.limits(spec.resources, host, inputs.block_devices),
         },
-        "cgroupsPath": cgroup_path(inputs.id, spec.cgroup_parent),
+        "cgroupsPath": cgroups_path(inputs.id, spec.cgroup_parent, host.cgroup_driver),
         "namespaces": _namespaces(inputs),
     }
     if sysctls := _sysctls(spec, inputs.sandbox.mode):
@@ -257,11 +262,6 @@ def _linux(inputs: SpecInputs, options: security.SecurityOptions, granted: list[
         linux["maskedPaths"] = list(spec.masked_paths.values if spec.HasField("masked_paths") else MASKED_PATHS)
         linux["readonlyPaths"] = list(spec.readonly_paths.values if spec.HasField("readonly_paths") else READONLY_PATHS)
     return linux
-
-
-def cgroup_path(identifier: str, parent: str) -> str:
-    """Returns the cgroup of a container below each hierarchy's root; a parent cannot lead above that."""
-    return os.path.normpath(f"/{parent or 'skerry'}/{identifier}").replace("//", "/")
 
 
 def default_cgroupns_mode(host: HostFacts) -> str:

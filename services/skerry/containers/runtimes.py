@@ -26,7 +26,7 @@ class Runtimes:
         known = self._tried.get(name)
         if known is not None or name not in KNOWN:
             return known or self.default
-        return Runtime(name, shutil.which(name) or name, "unknown", os.path.join(self._directory, name))
+        return Runtime(name, shutil.which(name) or name, "unknown", os.path.join(self._directory, name), self.default.systemd)
 
     async def usable(self, asked: str) -> Runtime:
         """Returns the runtime for a new container; empty: the default. Raises InvalidArgument for an unknown or absent one, Failed."""
@@ -38,7 +38,8 @@ class Runtimes:
                 if name not in KNOWN or shutil.which(name) is None:
                     raise InvalidArgument(f"unknown or invalid runtime name: {asked}")
                 try:
-                    self._tried[name] = await probe(self._directory, name)
+                    driver = "systemd" if self.default.systemd else "cgroupfs"
+                    self._tried[name] = await probe(self._directory, name, cgroup_driver=driver)
                 except Failed as error:
                     raise Failed(f"runtime {asked} cannot be used: {error}") from None
             return self._tried[name]

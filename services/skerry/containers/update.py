@@ -112,7 +112,7 @@ async def _apply(container: Container, old: pb.Resources, new: pb.Resources) -> 
         return
     try:
         await runtime.update(container.id, _numbers(forward))
-        await asyncio.to_thread(_lift, container.cgroup, forward, host.cgroup_version)
+        await asyncio.to_thread(_lift, container, forward, host.cgroup_version)
     except Failed:
         if not await asyncio.to_thread(_exists, container.cgroup, host.cgroup_version):
             return
@@ -122,7 +122,7 @@ async def _apply(container: Container, old: pb.Resources, new: pb.Resources) -> 
                 await runtime.update(container.id, _numbers({section: backward[section]}))
             except Failed:
                 continue
-        await asyncio.to_thread(_lift, container.cgroup, backward, host.cgroup_version)
+        await asyncio.to_thread(_lift, container, backward, host.cgroup_version)
         raise
 
 
@@ -168,7 +168,8 @@ def _numbers(document: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {section: values for section, values in result.items() if values}
 
 
-def _lift(cgroup: str, document: dict[str, dict[str, Any]], version: int) -> None:
+def _lift(container: Container, document: dict[str, dict[str, Any]], version: int) -> None:
+    cgroup = container.cgroup
     try:
         if document.get("cpu", {}).get("quota") == -1:
             period = document["cpu"]["period"]
@@ -177,7 +178,7 @@ def _lift(cgroup: str, document: dict[str, dict[str, Any]], version: int) -> Non
         if document.get("pids", {}).get("limit") == -1:
             _write(f"{_ROOT}{cgroup}/pids.max" if version == 2 else f"{_ROOT}/pids{cgroup}/pids.max", "max")
     except OSError as error:
-        raise Failed(f"Cannot update container {os.path.basename(cgroup)}: {error.filename}: {error.strerror}") from None
+        raise Failed(f"Cannot update container {container.id}: {error.filename}: {error.strerror}") from None
 
 
 def _write(path: str, value: str) -> None:

@@ -168,7 +168,7 @@ async def top(call: Call) -> web.StreamResponse:
     """GET /containers/{id}/top."""
     request = pb.TopRequest(id=await call.container_id(), ps_args=call.text("ps_args"))
     answer = await call_again(lambda: call.peers.containers.Top(request), what="the container service")
-    return json({"Titles": list(answer.titles), "Processes": [list(row.columns) for row in answer.processes]})
+    return json({"Titles": list(answer.titles), "Processes": [list(row.columns) for row in answer.processes] or None})
 
 
 def not_yet(what: str) -> Handler:
