@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import socket
 import struct
 import subprocess
 import time
