@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator
 
 from skerry.api.containers.v1 import containers_pb2 as pb
@@ -10,11 +11,12 @@ from skerry.containers.container import Container
 from skerry.containers.monitors import Monitor
 from skerry.containers.spool import Batch, SpoolReader, frame_output
 from skerry.containers.state import Phase, State
-from skerry.core.errors import Conflict
+from skerry.core.errors import Conflict, InvalidArgument
 
 # The END frame is written before the exit is told. Should it be missing (monitor and keeper were both killed), streams still end.
 _END_FRAME_SECONDS = 10.0
 _FRAMES_LIMIT = 192 << 10
+_HOLD = re.compile("[0-9a-f]{32}")
 
 
 async def attach(
@@ -34,7 +36,7 @@ async def attach(
     running = state.phase is Phase.RUNNING
     offset, run = _place(opened, state)
     # Who joins a running container never holds it up.
-    hold = os.urandom(8).hex() if (opened.keep if joined else not running) else ""
+    hold = hold_name(opened.hold) if (opened.hold if joined else not running) else ""
     failures = container.failed_starts
     sequence = opened.sequence if opened.HasField("sequence") else None
     async with SpoolReader(container.spool, offset, hold=hold, sequence=sequence) as reader:
@@ -60,8 +62,17 @@ async def attach(
             if not container.environment.stopping.is_set():
                 yield pb.AttachResponse(output=pb.Output(next_offset=reader.offset, ended=True))
         finally:
+            if container.environment.stopping.is_set():
+                reader.leave_hold()
             for helper in helpers:
                 helper.cancel()
+
+
+def hold_name(given: str) -> str:
+    """Returns the name of a hold. Raises InvalidArgument."""
+    if given and not _HOLD.fullmatch(given):
+        raise InvalidArgument("a hold is named by 32 hexadecimal digits")
+    return given or os.urandom(16).hex()
 
 
 def client_output(batch: Batch, *, tty: bool, stdout: bool, stderr: bool) -> pb.Output | None:

@@ -12,7 +12,7 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.containers.v1 import execs_pb2
 from skerry.containers import oci, stdin, users
-from skerry.containers.attach import client_output
+from skerry.containers.attach import client_output, hold_name
 from skerry.containers.container import Container
 from skerry.containers.events import exec_action
 from skerry.containers.monitors import CreateFailed, Job, Monitor
@@ -116,7 +116,7 @@ class Exec:
                 raise Conflict(f"Error: Exec command {self.record.id} is already running")
             self.record.started = True
             self.record.tty = opened.tty if opened.HasField("tty") else self.spec.tty
-        hold = "" if opened.detach else os.urandom(8).hex()
+        hold = "" if opened.detach else hold_name(opened.hold)
         self._readers += 1
         try:
             sequence = opened.sequence if opened.HasField("sequence") else None
@@ -126,9 +126,13 @@ class Exec:
                 if opened.detach:
                     self._refuse_failed()
                 yield execs_pb2.StartExecResponse(opened=pb.AttachOpened(tty=self.record.tty))
-                if not opened.detach:
-                    async for output in self._stream(reader, requests):
-                        yield execs_pb2.StartExecResponse(output=output)
+                try:
+                    if not opened.detach:
+                        async for output in self._stream(reader, requests):
+                            yield execs_pb2.StartExecResponse(output=output)
+                finally:
+                    if self.container.environment.stopping.is_set():
+                        reader.leave_hold()
         finally:
             self._readers -= 1
 

@@ -11,11 +11,11 @@ _SECONDS = 30.0
 
 async def keep_holds(environment: Environment, spool: str) -> None:
     """Releases, after a while, the holds on a spool that are there now. Call it before any reader of this service holds."""
-    names = await asyncio.to_thread(holds, spool)
-    if names:
-        _ = environment.tasks.spawn(_release(spool, names), "holds of an earlier service")
+    earlier = await asyncio.to_thread(holds, spool)
+    if earlier:
+        _ = environment.tasks.spawn(_release(spool, earlier), "holds of an earlier service")
 
 
-async def _release(spool: str, names: list[str]) -> None:
+async def _release(spool: str, earlier: dict[str, int]) -> None:
     await asyncio.sleep(_SECONDS)
-    await asyncio.to_thread(release_holds, spool, names)
+    await asyncio.to_thread(release_holds, spool, earlier)

@@ -7,7 +7,7 @@ import asyncio
 import errno
 import os
 import struct
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -120,6 +120,10 @@ class SpoolReader:
                 os.unlink(self._hold)
             except FileNotFoundError:
                 pass
+
+    def leave_hold(self) -> None:
+        """Makes the hold outlast the reader: the service stops, and the next one gives it to who comes back for it."""
+        self._hold = ""
 
     def stop(self) -> None:
         """Makes `batches` end; what it yielded last is not given free."""
@@ -298,21 +302,23 @@ def write_cursor(path: str, offset: int) -> None:
         os.close(fd)
 
 
-def holds(directory: str) -> list[str]:
-    """Returns the names of the cursors of attached clients. At the service's start these are an earlier service's. Blocks."""
+def holds(directory: str) -> dict[str, int]:
+    """Returns the cursors of attached clients and when each was written. At the service's start these are an earlier service's. Blocks."""
+    found = {}
     try:
-        return [name for name in os.listdir(directory) if name.startswith(frames.CLIENT_CURSOR)]
+        for name in os.listdir(directory):
+            if name.startswith(frames.CLIENT_CURSOR):
+                found[name] = os.stat(f"{directory}/{name}").st_mtime_ns
     except FileNotFoundError:
-        return []
+        pass
+    return found
 
 
-def release_holds(directory: str, names: Iterable[str]) -> None:
-    """Removes cursors of clients that died with an earlier service. Blocks."""
-    for name in names:
-        try:
+def release_holds(directory: str, earlier: Mapping[str, int]) -> None:
+    """Removes those of an earlier service's that no reader took over since: it would have written them. Blocks."""
+    for name, written in holds(directory).items():
+        if earlier.get(name) == written:
             os.unlink(f"{directory}/{name}")
-        except FileNotFoundError:
-            pass  # with its directory
 
 
 _LENGTH_STREAM = struct.Struct("<IB")

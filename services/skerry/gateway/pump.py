@@ -5,6 +5,7 @@ A node that restarts is waited for: the stream is taken up again at the spool of
 
 import asyncio
 import logging
+import os
 import struct
 import time
 from typing import Any, NamedTuple, Protocol
@@ -64,6 +65,11 @@ class Client(Protocol):
     async def write(self, data: bytes) -> None:
         """Takes output. Raises ConnectionError when nobody wants it any more."""
         ...
+
+
+def new_hold() -> str:
+    """Returns a name for what is held for a client; see AttachOpen.hold."""
+    return os.urandom(16).hex()
 
 
 class _Away:

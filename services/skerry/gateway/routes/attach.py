@@ -13,7 +13,7 @@ from skerry.gateway import detach
 from skerry.gateway.call import Call, Route
 from skerry.gateway.hijack import Taken, take_over
 from skerry.gateway.peers import Peers
-from skerry.gateway.pump import Place, Pump
+from skerry.gateway.pump import Place, Pump, new_hold
 from skerry.gateway.versions import STREAM_CONTENT_TYPES, Version
 
 RAW = "application/vnd.docker.raw-stream"
@@ -28,13 +28,12 @@ def stream_type(version: Version, tty: bool) -> str:
 
 
 class AttachSession:
-    """An attach to a container's own process. run: the one that is attached to; keep: it is attached to before its start."""
+    """An attach to a container's own process. run: the one that is attached to."""
 
-    def __init__(self, peers: Peers, opening: pb.AttachOpen, run: int, *, keep: bool) -> None:
+    def __init__(self, peers: Peers, opening: pb.AttachOpen, run: int) -> None:
         self._peers = peers
         self._opening = opening
         self._run = run
-        self._keep = keep
 
     def open(self) -> Any:
         """Returns a new call."""
@@ -49,7 +48,6 @@ class AttachSession:
             if place.sequence is not None:
                 opening.sequence = place.sequence
             opening.run = self._run
-            opening.keep = self._keep
             opening.replay = False
         return pb.AttachRequest(open=opening)
 
@@ -97,7 +95,9 @@ async def join(call: Call, *, everything: bool = False) -> Joined:
         stream=call.flag("stream"),
     )
     before_start = status not in _ATTACHABLE
-    session = AttachSession(call.peers, opening, container.state.run + before_start, keep=before_start)
+    if before_start:
+        opening.hold = new_hold()
+    session = AttachSession(call.peers, opening, container.state.run + before_start)
     resume_at = 0 if opening.replay else await _resume_at(call, container)
     return Joined(container, session, resume_at, before_start, opening.stdin, keys)
 

@@ -17,7 +17,7 @@ from skerry.gateway.docker import golang
 from skerry.gateway.docker.shapes import EXEC, EXEC_START
 from skerry.gateway.hijack import Taken, take_over
 from skerry.gateway.peers import Peers
-from skerry.gateway.pump import Place, Pump
+from skerry.gateway.pump import Place, Pump, new_hold
 from skerry.gateway.routes.attach import stream_type
 
 _REMEMBERED = 256
@@ -99,6 +99,7 @@ async def start(call: Call) -> web.StreamResponse:
     if opening.detach:
         await _start_detached(call, opening)
         return empty(200)
+    opening.hold = new_hold()
     spec = await _spec(call, opening.id)
     keys = detach.parse(spec.detach_keys)
     pump = Pump(ExecSession(call.peers, opening), resume_at=0)

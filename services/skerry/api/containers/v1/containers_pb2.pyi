@@ -702,7 +702,7 @@ class Exited(_message.Message):
     def __init__(self, run: _Optional[int] = ..., exit_code: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
 
 class AttachOpen(_message.Message):
-    __slots__ = ("id", "stdin", "stdout", "stderr", "replay", "stream", "offset", "run", "sequence", "keep")
+    __slots__ = ("id", "stdin", "stdout", "stderr", "replay", "stream", "offset", "run", "sequence", "hold")
     ID_FIELD_NUMBER: _ClassVar[int]
     STDIN_FIELD_NUMBER: _ClassVar[int]
     STDOUT_FIELD_NUMBER: _ClassVar[int]
@@ -712,7 +712,7 @@ class AttachOpen(_message.Message):
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
-    KEEP_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
     id: str
     stdin: bool
     stdout: bool
@@ -722,8 +722,8 @@ class AttachOpen(_message.Message):
     offset: int
     run: int
     sequence: int
-    keep: bool
-    def __init__(self, id: _Optional[str] = ..., stdin: _Optional[bool] = ..., stdout: _Optional[bool] = ..., stderr: _Optional[bool] = ..., replay: _Optional[bool] = ..., stream: _Optional[bool] = ..., offset: _Optional[int] = ..., run: _Optional[int] = ..., sequence: _Optional[int] = ..., keep: _Optional[bool] = ...) -> None: ...
+    hold: str
+    def __init__(self, id: _Optional[str] = ..., stdin: _Optional[bool] = ..., stdout: _Optional[bool] = ..., stderr: _Optional[bool] = ..., replay: _Optional[bool] = ..., stream: _Optional[bool] = ..., offset: _Optional[int] = ..., run: _Optional[int] = ..., sequence: _Optional[int] = ..., hold: _Optional[str] = ...) -> None: ...
 
 class AttachRequest(_message.Message):
     __slots__ = ("open", "stdin", "stdin_end")
