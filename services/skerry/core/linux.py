@@ -17,6 +17,7 @@ MNT_DETACH = 0x2
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
 _SYNC_FILE_RANGE_WRITE = 2
+_M_MMAP_THRESHOLD = -3
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
@@ -43,6 +44,16 @@ def unmount(target: str | bytes, flags: int = MNT_DETACH) -> None:
 def unshare(flags: int) -> None:
     """Gives the calling thread namespaces of its own. CLONE_NEWNS wants a process of one thread."""
     _check(_libc.unshare(flags), "unshare")
+
+
+def give_large_blocks_back(size: int) -> None:
+    """Has malloc return blocks from size bytes on to the kernel when they are freed. By itself glibc keeps ever larger ones, in pieces.
+
+    Does nothing with another C library.
+    """
+    mallopt = getattr(_libc, "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, size)
 
 
 def setns(fd: int, kind: int = 0) -> None:
