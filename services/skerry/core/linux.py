@@ -21,6 +21,7 @@ CLONE_FS = 0x200
 _SYNC_FILE_RANGE_WRITE = 2
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442
 _OPEN_TREE_CLONE, _AT_EMPTY_PATH, _AT_RECURSIVE, _MOVE_MOUNT_F_EMPTY_PATH, _AT_FDCWD = 1, 0x1000, 0x8000, 4, -100
+_M_MMAP_THRESHOLD = -3
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
@@ -48,6 +49,16 @@ def unmount(target: str | bytes, flags: int = MNT_DETACH) -> None:
 def unshare(flags: int) -> None:
     """Gives the calling thread namespaces of its own. CLONE_NEWNS wants a process of one thread."""
     _check(_libc.unshare(flags), "unshare")
+
+
+def give_large_blocks_back(size: int) -> None:
+    """Has malloc return blocks from size bytes on to the kernel when they are freed. By itself glibc keeps ever larger ones, in pieces.
+
+    Does nothing with another C library.
+    """
+    mallopt = getattr(_libc, "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, size)
 
 
 def setns(fd: int, kind: int = 0) -> None:

@@ -12,7 +12,11 @@ from skerry.images.catalog.repositories import Repositories
 
 
 class LayerRecord(msgspec.Struct, frozen=True):
-    """One layer: the uncompressed tar in the blob store, and the compressed form it came in (empty: not kept)."""
+    """One layer: the uncompressed tar in the blob store, and the compressed form that is kept beside it (empty: none).
+
+    Of a layer that was here when its image was pulled the compressed form is what some manifest says it is: who gives it on proves it first
+    (compress.Forms).
+    """
 
     diff_id: str
     # Bytes of the tar.
