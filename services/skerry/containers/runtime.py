@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from skerry.containers.cgroup import cgroups_path
 from skerry.containers.host import host_facts
 from skerry.containers.oci_mounts import mount
 from skerry.containers.start_failure import StartFailure, explain, plain
@@ -17,7 +18,8 @@ from skerry.core.files import write_atomic
 from skerry.core.ids import new_id
 from skerry.core.process import Result, run
 
-_PREFERENCE = ("crun", "runc")
+# The first that works is the default.
+KNOWN = ("crun", "runc")
 _QUICK = 20.0
 # Tells the runtime that a program on a read-only file system is safe from its containers; one that is not on such still sees to itself.
 PROTECTED = {"_LIBCONTAINER_CLONED_BINARY": "1"}
@@ -36,6 +38,8 @@ class Runtime(msgspec.Struct, frozen=True):
     version: str
     # --root: the runtime's records, lost at reboot as they should be.
     directory: str
+    # Containers' cgroups are asked of systemd.
+    systemd: bool = False
     # What is run instead of path; "": path itself. See runtime_program.
     program: str = ""
 
@@ -99,7 +103,7 @@ class Runtime(msgspec.Struct, frozen=True):
             raise Failed(f"Cannot update container {identifier}: {_said(result)}")
 
     def _base(self) -> list[str]:
-        return [self.program or self.path, "--root", self.directory]
+        return [self.program or self.path, *(["--systemd-cgroup"] if self.systemd else []), "--root", self.directory]
 
     async def _run(self, argv: list[str], stdin: bytes = b"") -> Result:
         return await run(argv, stdin=stdin, env={**os.environ, **PROTECTED}, timeout=_QUICK, check=False)
@@ -110,18 +114,20 @@ class Runtime(msgspec.Struct, frozen=True):
             raise Failed(f"{lament}: {_said(result)}")
 
 
-async def probe(directory: str, only: str = "") -> Runtime:
+async def probe(directory: str, only: str = "", *, cgroup_driver: str = "cgroupfs") -> Runtime:
     """Returns the first runtime that really sets a container up in this mount namespace; `only` names the one to try.
 
     directory (RUN) is where its records will be, below its name. Raises Failed that says why none works.
     """
     laments = []
-    for name in (only,) if only else _PREFERENCE:
+    for name in (only,) if only else KNOWN:
         path = shutil.which(name)
         if path is None:
             laments.append(f"{name} is not installed")
             continue
-        runtime = Runtime(os.path.basename(name), path, await _version(path), os.path.join(directory, os.path.basename(name)))
+        runtime = Runtime(
+            os.path.basename(name), path, await _version(path), os.path.join(directory, os.path.basename(name)), cgroup_driver == "systemd"
+        )
         os.makedirs(runtime.directory, mode=0o700, exist_ok=True)
         lament = await _try(runtime)
         if not lament:
@@ -149,7 +155,7 @@ async def trial(runtime: Runtime, **linux: Any) -> AsyncIterator[tuple[str, str]
     identifier = f"probe-{new_id()[:12]}"
     with tempfile.TemporaryDirectory(dir=runtime.directory, prefix=".probe-") as bundle:
         os.mkdir(f"{bundle}/rootfs")
-        config = _probe_config(f"{bundle}/rootfs", identifier)
+        config = _probe_config(f"{bundle}/rootfs", identifier, "systemd" if runtime.systemd else "cgroupfs")
         config["annotations"] = linux.pop("annotations", {})
         config["linux"].update(linux)
         write_atomic(f"{bundle}/config.json", msgspec.json.encode(config), sync=False)
@@ -164,7 +170,7 @@ async def trial(runtime: Runtime, **linux: Any) -> AsyncIterator[tuple[str, str]
             await runtime.delete(identifier)
 
 
-def _probe_config(rootfs: str, identifier: str) -> dict[str, Any]:
+def _probe_config(rootfs: str, identifier: str, cgroup_driver: str) -> dict[str, Any]:
     """A container of host directories with all that matters: namespaces, cgroup, mounts."""
     granted = sorted(host_facts().capabilities & {"CAP_CHOWN", "CAP_KILL"})
     host = [
@@ -182,7 +188,7 @@ def _probe_config(rootfs: str, identifier: str) -> dict[str, Any]:
         "root": {"path": rootfs},
         "mounts": [mount("/proc", "proc", "proc", []), mount("/dev", "tmpfs", "tmpfs", ["mode=755"]), *host],
         "linux": {
-            "cgroupsPath": f"/skerry/{identifier}",
+            "cgroupsPath": cgroups_path(identifier, "", cgroup_driver),
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
             "namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts", "network")],
         },
@@ -199,4 +205,4 @@ def _unknown(result: Result) -> bool:
     return "does not exist" in text or ("status" in text and "no such file" in text) or "cannot open directory" in text
 
 
-__all__ = ["Runtime", "StartFailure", "explain", "probe", "trial"]
+__all__ = ["KNOWN", "Runtime", "StartFailure", "explain", "probe", "trial"]

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 
 from skerry.containers.container import Container
 from skerry.containers.copy import pipes
-from skerry.containers.copy.job import LENGTH, Gone, Head, Job, frame, head_of, raised
+from skerry.containers.copy.job import LENGTH, Bind, Gone, Head, Job, frame, head_of, raised
 from skerry.containers.rootfs import mounted_rootfs
+from skerry.containers.sources import effective
 from skerry.core import process
 from skerry.core.errors import Failed, SkerryError
 from skerry.core.ids import new_id
@@ -121,7 +122,7 @@ class Copy:
     async def _hold(self) -> None:
         try:
             async with mounted_rootfs(self._container) as rootfs:
-                await self._run(self._job._replace(rootfs=rootfs))
+                await self._run(self._job._replace(rootfs=rootfs, binds=_binds(self._container)))
         except (SkerryError, Gone) as error:
             self._error = error
         finally:
@@ -170,6 +171,19 @@ class Copy:
             except TimeoutError:
                 if self._moved == before:
                     raise Failed(f"the copy was ended: nothing moved for {silence:g} seconds") from None
+
+
+def _binds(container: Container) -> tuple[Bind, ...]:
+    asked = [
+        Bind(mount.source, mount.target, read_only=mount.read_only, recursive=not mount.non_recursive)
+        for mount in effective(container)
+        if mount.type != "tmpfs"
+    ]
+    targets = {bind.target for bind in asked}
+    sandbox = container.record.sandbox_message()
+    files = (("/etc/hosts", sandbox.hosts_path), ("/etc/hostname", sandbox.hostname_path), ("/etc/resolv.conf", sandbox.resolv_conf_path))
+    made = [Bind(source, target, asked=False, recursive=False) for target, source in files if source and target not in targets]
+    return (*asked, *made)
 
 
 def _told(status: int, words: bytes) -> Exception:
