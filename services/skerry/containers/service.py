@@ -8,6 +8,7 @@ from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.containers import stop, wait
 from skerry.containers.attach import attach
 from skerry.containers.commit_calls import CommitCalls
+from skerry.containers.container_list import ContainerList
 from skerry.containers.copy_calls import CopyCalls
 from skerry.containers.events import prune_event
 from skerry.containers.info import info
@@ -25,6 +26,7 @@ class ContainersService(CommitCalls, CopyCalls, StatsCalls):
     def __init__(self, node: Node) -> None:
         self._node = node
         self._stopping = node.environment.stopping
+        self._list = ContainerList(node)
 
     async def Create(self, request: pb.CreateRequest, context: Any) -> pb.CreateResponse:
         container, warnings = await self._node.create(request)
@@ -65,6 +67,10 @@ class ContainersService(CommitCalls, CopyCalls, StatsCalls):
         return pb.GetResponse(container=await self._node.message(self._node.find(request.container), size=request.size))
 
     async def List(self, request: pb.ListRequest, context: Any) -> AsyncIterator[pb.ListResponse]:
+        if request.batched and not request.size:
+            async for response in self._list.tell(request.known_revision):
+                yield response
+            return
         for container in list(self._node):
             yield pb.ListResponse(container=await self._node.message(container, size=request.size))
 

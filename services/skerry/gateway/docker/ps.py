@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.networks.v1 import networks_pb2
 from skerry.gateway.docker.inspect import STATUS, endpoint_map, mount_point
@@ -11,6 +13,8 @@ from skerry.gateway.docker.ports import port_list
 from skerry.gateway.docker.times import human_duration
 from skerry.gateway.versions import Version
 
+# Kept for one list: several API versions of all containers.
+_MOST_LINES = 10_000
 _LIVE = frozenset({pb.STATUS_RUNNING, pb.STATUS_PAUSED, pb.STATUS_RESTARTING})
 
 
@@ -41,6 +45,32 @@ def summary(
         "NetworkSettings": {"Networks": endpoint_map(container, endpoints, "", version)},
         "Mounts": [mount_point(mount) for mount in container.mount_points],
     }
+
+
+class Lines:
+    """Elements as JSON. What cannot change while a list is the node's is encoded once for it: all but the time in a status."""
+
+    def __init__(self, kept: dict[Any, tuple[bytes, bytes]], image: Callable[[pb.Container], str], version: Version) -> None:
+        self._kept = kept
+        self._image = image
+        self._version = version
+
+    def __call__(self, container: pb.Container, sandbox: networks_pb2.Sandbox | None) -> bytes:
+        """Returns one element."""
+        if container.state.status in _LIVE or container.HasField("size_root_fs"):
+            return msgspec.json.encode(summary(container, sandbox, self._image, self._version))
+        key = (container.id, self._image(container), self._version)
+        found = self._kept.get(key)
+        if found is None:
+            document = summary(container, None, self._image, self._version)
+            before, after = document.copy(), {}
+            for name in [*document][[*document].index("Status") :]:
+                after[name] = before.pop(name)
+            del after["Status"]
+            found = msgspec.json.encode(before)[:-1] + b',"Status":', b"," + msgspec.json.encode(after)[1:]
+            if len(self._kept) < _MOST_LINES:
+                self._kept[key] = found
+        return found[0] + msgspec.json.encode(status(container.state, time.time_ns())) + found[1]
 
 
 def command(container: pb.Container) -> str:

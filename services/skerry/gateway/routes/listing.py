@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from typing import Any
 
 import grpc.aio
 from aiohttp import web
@@ -13,11 +12,12 @@ from skerry.api.networks.v1 import networks_pb2
 from skerry.core.errors import InvalidArgument, SkerryError, Unavailable
 from skerry.core.rpc.channel import call_again
 from skerry.gateway import filters
-from skerry.gateway.call import Call, Route, json
+from skerry.gateway.call import Call, Route, json, json_text
+from skerry.gateway.container_list import Listed
 from skerry.gateway.coordinator.leftover import soon
 from skerry.gateway.coordinator.remove import remove
 from skerry.gateway.docker.names import familiar
-from skerry.gateway.docker.ps import summary
+from skerry.gateway.docker.ps import Lines
 from skerry.gateway.docker.times import timestamp
 from skerry.gateway.errors import BadInput
 from skerry.gateway.peers import Peers
@@ -30,8 +30,16 @@ _LIVE = frozenset({pb.STATUS_RUNNING, pb.STATUS_PAUSED, pb.STATUS_RESTARTING})
 async def containers(peers: Peers, *, size: bool = False) -> list[pb.Container]:
     """Returns all containers, newest first."""
 
-    async def read() -> list[pb.Container]:
-        return [item.container async for item in peers.containers.List(pb.ListRequest(size=size))]
+    return (await listed(peers, size=size)).containers
+
+
+async def listed(peers: Peers, *, size: bool) -> Listed:
+    """Returns them with what is known of the list."""
+
+    async def read() -> Listed:
+        if not size:
+            return await peers.container_lists.ask(peers.containers)
+        return Listed([item.container async for item in peers.containers.List(pb.ListRequest(size=True))])
 
     return await call_again(read, what="the container service")
 
@@ -80,20 +88,21 @@ async def listing(call: Call) -> web.StreamResponse:
     """GET /containers/json."""
     wanted = filters.parse(call.text("filters"), FILTERS)
     limit = call.number("limit") or 0
-    every, boxes, known = await asyncio.gather(containers(call.peers, size=call.flag("size")), sandboxes(call.peers), images(call.peers))
-    keep = await Selection.of(call.peers, wanted, every, known or [])
+    found, boxes, known = await asyncio.gather(listed(call.peers, size=call.flag("size")), sandboxes(call.peers), images(call.peers))
+    every = found.containers
+    keep = await Selection.of(call.peers, wanted, every, known or []) if [*wanted] else None
     show_all = call.flag("all") or limit > 0 or "status" in wanted
-    names = Names(known)
-    chosen: list[dict[str, Any]] = []
+    line = Lines(found.lines, Names(known), call.version)
+    chosen: list[bytes] = []
     for container in every:
         if not show_all and container.state.status not in _LIVE:
             continue
         box = boxes.get(container.id)
-        if keep(container, box):
-            chosen.append(summary(container, box, names, call.version))
+        if keep is None or keep(container, box):
+            chosen.append(line(container, box))
             if 0 < limit <= len(chosen):
                 break
-    return json(chosen)
+    return json_text(b"[" + b",".join(chosen) + b"]\n")
 
 
 async def prune(call: Call) -> web.StreamResponse:

@@ -656,16 +656,26 @@ class GetResponse(_message.Message):
     def __init__(self, container: _Optional[_Union[Container, _Mapping]] = ...) -> None: ...
 
 class ListRequest(_message.Message):
-    __slots__ = ("size",)
+    __slots__ = ("size", "batched", "known_revision")
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    BATCHED_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_REVISION_FIELD_NUMBER: _ClassVar[int]
     size: bool
-    def __init__(self, size: _Optional[bool] = ...) -> None: ...
+    batched: bool
+    known_revision: str
+    def __init__(self, size: _Optional[bool] = ..., batched: _Optional[bool] = ..., known_revision: _Optional[str] = ...) -> None: ...
 
 class ListResponse(_message.Message):
-    __slots__ = ("container",)
+    __slots__ = ("container", "containers", "revision", "unchanged")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
     container: Container
-    def __init__(self, container: _Optional[_Union[Container, _Mapping]] = ...) -> None: ...
+    containers: _containers.RepeatedCompositeFieldContainer[Container]
+    revision: str
+    unchanged: bool
+    def __init__(self, container: _Optional[_Union[Container, _Mapping]] = ..., containers: _Optional[_Iterable[_Union[Container, _Mapping]]] = ..., revision: _Optional[str] = ..., unchanged: _Optional[bool] = ...) -> None: ...
 
 class WaitRequest(_message.Message):
     __slots__ = ("id", "condition", "after_run")
