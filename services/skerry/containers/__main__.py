@@ -16,6 +16,7 @@ from skerry.api.containers.v1 import containers_pb2, execs_pb2, volumes_pb2
 from skerry.api.containers.v1.containers_pb2_grpc import add_ContainersServiceServicer_to_server
 from skerry.api.containers.v1.execs_pb2_grpc import add_ExecsServiceServicer_to_server
 from skerry.api.containers.v1.volumes_pb2_grpc import add_VolumesServiceServicer_to_server
+from skerry.containers.cgroup_moves import CgroupMoves
 from skerry.containers.environment import Environment, engine_start, read_boot_id
 from skerry.containers.exec_service import ExecsService
 from skerry.containers.execs import Execs
@@ -30,6 +31,7 @@ from skerry.containers.outside import Outside
 from skerry.containers.plugins.volumes import Drivers, Places
 from skerry.containers.reconcile import reconcile
 from skerry.containers.runtime import probe
+from skerry.containers.runtime_program import mounted
 from skerry.containers.runtimes import Runtimes
 from skerry.containers.service import ContainersService
 from skerry.containers.shipper import Shipper
@@ -103,9 +105,11 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
         await stack.enter_async_context(shipper)
         host = host_facts(settings.cgroup_driver)
         runtime = await probe(settings.run, settings.runtime, cgroup_driver=host.cgroup_driver)
+        runtime = await asyncio.to_thread(mounted, runtime, settings.run)
         journal = Journal(database)
         outside = outside or Outside()
         drivers = Drivers(_plugin_places(settings), outside)
+        tasks = await stack.enter_async_context(Tasks())
         environment = Environment(
             root=settings.root,
             node=settings.node or socket.gethostname(),
@@ -128,7 +132,8 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
             store=SqliteContainerStore(database),
             volumes=Volumes(settings.root, SqliteVolumeStore(database), journal, outside, drivers),
             journal=journal,
-            tasks=await stack.enter_async_context(Tasks()),
+            tasks=tasks,
+            cgroup_moves=CgroupMoves(tasks),
             stopping=stopping,
         )
         node = Node(environment)

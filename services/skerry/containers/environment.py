@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
 
+from skerry.containers.cgroup_moves import CgroupMoves
 from skerry.containers.filters import CompiledFilters
 from skerry.containers.host import HostFacts
 from skerry.containers.layers.store import Layers
@@ -50,6 +51,7 @@ class Environment:
     volume_drivers: Drivers
     journal: Journal
     tasks: Tasks
+    cgroup_moves: CgroupMoves
     stopping: asyncio.Event
 
     @property

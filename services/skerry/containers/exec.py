@@ -178,6 +178,7 @@ class Exec:
 
     async def _launch(self, opened: execs_pb2.ExecOpen) -> None:
         environment, spec = self.container.environment, self.spec
+        environment.cgroup_moves.expect()
         await self.publish("exec_start")
         rows = opened.console_height or spec.console_height
         columns = opened.console_width or spec.console_width

@@ -85,6 +85,7 @@ async def _bring_up(
     container: Container, run: int, pid_namespace_of: Container | None, ipc_namespace_of: Container | None
 ) -> tuple[Monitor, int, int]:
     environment, record = container.environment, container.record
+    environment.cgroup_moves.expect()
     await failpoints.reached("containers.start.recorded")
     rootfs = await environment.layers.mount_rootfs(container.directory, record.layer_messages())
     await failpoints.reached("containers.start.mounted")

@@ -21,6 +21,8 @@ from skerry.core.process import Result, run
 # The first that works is the default.
 KNOWN = ("crun", "runc")
 _QUICK = 20.0
+# Tells the runtime that a program on a read-only file system is safe from its containers; one that is not on such still sees to itself.
+PROTECTED = {"_LIBCONTAINER_CLONED_BINARY": "1"}
 
 
 class Runtime(msgspec.Struct, frozen=True):
@@ -38,6 +40,8 @@ class Runtime(msgspec.Struct, frozen=True):
     directory: str
     # Containers' cgroups are asked of systemd.
     systemd: bool = False
+    # What is run instead of path; "": path itself. See runtime_program.
+    program: str = ""
 
     def create(self, identifier: str, bundle: str, pid_file: str, console_socket: str | None = None) -> list[str]:
         """Returns argv that sets a container up and leaves it waiting for start."""
@@ -55,7 +59,7 @@ class Runtime(msgspec.Struct, frozen=True):
 
     async def kill(self, identifier: str, signal: int, *, every: bool = False) -> None:
         """Sends a signal to the first process, or to every one. Raises Failed; a process that ended already is none."""
-        result = await run([*self._base(), "kill", *(["--all"] if every else []), identifier, str(signal)], timeout=_QUICK, check=False)
+        result = await self._run([*self._base(), "kill", *(["--all"] if every else []), identifier, str(signal)])
         gone = ("process already finished", "no such process", "container not running")
         if result.status != 0 and not any(text in _said(result).lower() for text in gone):
             raise Failed(f"Cannot kill container: {identifier}: {_said(result)}")
@@ -70,13 +74,13 @@ class Runtime(msgspec.Struct, frozen=True):
 
     async def delete(self, identifier: str) -> None:
         """Removes the runtime's record, the cgroup and, by force, what still runs. One that is unknown is fine. Raises Failed."""
-        result = await run([*self._base(), "delete", "--force", identifier], timeout=_QUICK, check=False)
+        result = await self._run([*self._base(), "delete", "--force", identifier])
         if result.status != 0 and not _unknown(result):
             raise Failed(f"cannot delete container {identifier}: {_said(result)}")
 
     async def state(self, identifier: str) -> dict[str, Any] | None:
         """Returns OCI's state document (status, pid, bundle, ...); None when the runtime does not know it."""
-        result = await run([*self._base(), "state", identifier], timeout=_QUICK, check=False)
+        result = await self._run([*self._base(), "state", identifier])
         if result.status == 0:
             document: dict[str, Any] = msgspec.json.decode(result.stdout)
             return document
@@ -86,7 +90,7 @@ class Runtime(msgspec.Struct, frozen=True):
 
     async def pids(self, identifier: str) -> list[int]:
         """Returns the processes in the container's cgroup, in the host's numbers. Raises Failed."""
-        result = await run([*self._base(), "ps", "--format", "json", identifier], timeout=_QUICK, check=False)
+        result = await self._run([*self._base(), "ps", "--format", "json", identifier])
         if result.status != 0:
             raise Failed(f"processes of container {identifier}: {_said(result)}")
         return msgspec.json.decode(result.stdout, type=list[int] | None) or []
@@ -94,15 +98,18 @@ class Runtime(msgspec.Struct, frozen=True):
     async def update(self, identifier: str, resources: dict[str, Any]) -> None:
         """Changes limits; resources is OCI's linux.resources, as oci_resources.limits makes it. Raises Failed."""
         argv = [*self._base(), "update", "--resources", "/dev/stdin", identifier]
-        result = await run(argv, stdin=msgspec.json.encode(resources), timeout=_QUICK, check=False)
+        result = await self._run(argv, stdin=msgspec.json.encode(resources))
         if result.status != 0:
             raise Failed(f"Cannot update container {identifier}: {_said(result)}")
 
     def _base(self) -> list[str]:
-        return [self.path, *(["--systemd-cgroup"] if self.systemd else []), "--root", self.directory]
+        return [self.program or self.path, *(["--systemd-cgroup"] if self.systemd else []), "--root", self.directory]
+
+    async def _run(self, argv: list[str], stdin: bytes = b"") -> Result:
+        return await run(argv, stdin=stdin, env={**os.environ, **PROTECTED}, timeout=_QUICK, check=False)
 
     async def _simple(self, command: str, identifier: str, lament: str) -> None:
-        result = await run([*self._base(), command, identifier], timeout=_QUICK, check=False)
+        result = await self._run([*self._base(), command, identifier])
         if result.status != 0:
             raise Failed(f"{lament}: {_said(result)}")
 

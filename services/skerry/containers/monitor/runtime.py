@@ -11,7 +11,8 @@ from typing import Any
 from skerry.containers.monitor import protocol
 from skerry.containers.monitor.loop import IN, Loop
 
-_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+# The second: see containers/runtime.py.
+_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "_LIBCONTAINER_CLONED_BINARY": "1"}
 # Python ignores SIGPIPE, the monitor ignores the others; ignored signals stay ignored over exec.
 _DEFAULT_SIGNALS = [signal.SIGPIPE, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 _CONSOLE = "console.sock"
