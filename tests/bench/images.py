@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from engines import Engine, commands
+from engines import Engine, UnixConnection, commands
 from images import big
 from tests.bench.work import pss
 
@@ -167,6 +167,30 @@ def save(engine: Engine) -> float:
     seconds = _timed(engine, "save", "-o", target, NAME)
     os.unlink(target)
     return seconds
+
+
+@_loaded
+def save_unwritten(engine: Engine) -> float:
+    """docker save whose output nobody keeps: the engine and the command, without the file and its fsync."""
+    with open(os.devnull, "wb") as nowhere:
+        start = time.perf_counter()
+        subprocess.run(["docker", "save", NAME], env=engine.environ(), stdout=nowhere, check=True)
+        return time.perf_counter() - start
+
+
+@_loaded
+def save_api(engine: Engine) -> float:
+    """The same answer read and thrown away by a reader that does nothing else: the engine alone."""
+    connection = UnixConnection(engine.socket, 120)
+    buffer = bytearray(1 << 20)
+    with contextlib.closing(connection):
+        start = time.perf_counter()
+        connection.request("GET", f"/{engine.api}/images/get?names={NAME}")
+        response = connection.getresponse()
+        assert response.status == 200
+        while response.readinto(buffer):
+            pass
+        return time.perf_counter() - start
 
 
 def push_cold(engine: Engine) -> float:

@@ -104,12 +104,12 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
         shipper = Shipper(tls=tls_of(settings), quota=settings.quota, away_quota=settings.away_quota, disk_share=settings.disk_share)
         await stack.enter_async_context(shipper)
         host = host_facts(settings.cgroup_driver)
-        probed = await probe(settings.run, settings.runtime, cgroup_driver=host.cgroup_driver)
-        runtime = await asyncio.to_thread(mounted, probed, settings.run)
-        tasks = await stack.enter_async_context(Tasks())
+        runtime = await probe(settings.run, settings.runtime, cgroup_driver=host.cgroup_driver)
+        runtime = await asyncio.to_thread(mounted, runtime, settings.run)
         journal = Journal(database)
         outside = outside or Outside()
         drivers = Drivers(_plugin_places(settings), outside)
+        tasks = await stack.enter_async_context(Tasks())
         environment = Environment(
             root=settings.root,
             node=settings.node or socket.gethostname(),
