@@ -68,9 +68,9 @@ def test_uploads_are_counted_and_end_when_nothing_comes(tmp_path: Path) -> None:
             time.sleep(0.3)
             assert store.client("PATCH", first, b"x").status == 202
         assert store.client("PATCH", second, b"x").status == 404
-        assert len(list((tmp_path / "root/images/tmp").iterdir())) == 1
+        assert len(_left(tmp_path)) == 1
         time.sleep(1.0)
-        assert list((tmp_path / "root/images/tmp").iterdir()) == []
+        assert _left(tmp_path) == []
         # A client that begins a piece and says no more is not waited for.
         at = location(store, "a")
         connection = store.client.connection()
@@ -168,11 +168,70 @@ def test_what_a_death_leaves_is_removed_and_what_was_answered_stays(tmp_path: Pa
         store.process.wait()
         store.start()
         assert list((tmp_path / "root/images/tmp").iterdir()) == []
-        assert client("PATCH", at, b"x").code == "BLOB_UPLOAD_UNKNOWN"
+        assert client("DELETE", at).status == 204
+        assert _left(tmp_path) == []
         remove_nothing(store)
         assert client("GET", "/v2/a/manifests/1").json() == document
         assert client("GET", f"/v2/a/blobs/{digest_of(b'answered')}").body == b"answered"
         assert len(store.blobs()) == 3
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+@pytest.mark.parametrize("kill", [True, False])
+def test_an_upload_goes_on_where_it_was_after_a_restart(tmp_path: Path, kill: bool, algorithm: str) -> None:
+    first, second = os.urandom(3 << 20), os.urandom(100_000)
+    with served(tmp_path) as store:
+        client = store.client
+        at = location(store, "a")
+        assert client("PATCH", at, first).status == 202
+        if kill:
+            store.process.kill()
+            store.process.wait()
+        else:
+            store.stop()
+        store.start()
+        assert client("GET", at.replace("/a/", "/b/")).code == "BLOB_UPLOAD_UNKNOWN"
+        status = client("GET", at)
+        assert (status.status, status.headers["Range"]) == (204, f"0-{len(first) - 1}")
+        wrong = client("PATCH", at, second, Content_Range=f"0-{len(second) - 1}")
+        assert (wrong.status, wrong.code) == (416, "BLOB_UPLOAD_INVALID")
+        digest = digest_of(first + second, algorithm)
+        assert client("PATCH", at, second, Content_Range=f"{len(first)}-{len(first) + len(second) - 1}").status == 202
+        assert client("PUT", f"{at}?digest={digest}", b"").status == 201
+        assert client("GET", f"/v2/a/blobs/{digest}").body == first + second
+        assert _left(tmp_path) == []
+        assert client("PATCH", at, b"x").code == "BLOB_UPLOAD_UNKNOWN"
+
+
+def test_an_upload_that_a_restart_damaged_is_refused_at_its_end(tmp_path: Path) -> None:
+    with served(tmp_path) as store:
+        at = location(store, "a")
+        assert store.client("PATCH", at, b"first").status == 202
+        store.stop()
+        (bytes_of,) = (path for path in (tmp_path / "root/images/uploads").iterdir() if not path.suffix)
+        bytes_of.write_bytes(b"fi\0\0\0")
+        (tmp_path / "root/images/uploads/0123").write_bytes(b"nobody's")
+        store.start()
+        assert _left(tmp_path) == [bytes_of.name]
+        answer = store.client("PUT", f"{at}?digest={digest_of(b'firstsecond')}", b"second")
+        assert (answer.status, answer.code) == (400, "DIGEST_INVALID")
+        assert _left(tmp_path) == []
+
+
+def test_an_upload_that_nobody_goes_on_with_after_a_restart_is_given_up(tmp_path: Path) -> None:
+    with served(tmp_path, distribution_upload_idle="1") as store:
+        at = location(store, "a")
+        assert store.client("PATCH", at, b"first").status == 202
+        store.stop()
+        store.start()
+        time.sleep(1.8)
+        assert _left(tmp_path) == []
+        assert store.client("PATCH", at, b"x").code == "BLOB_UPLOAD_UNKNOWN"
+
+
+def _left(folder: Path) -> list[str]:
+    """Returns the uploads under way in a store's files."""
+    return sorted({path.name.partition(".")[0] for path in (folder / "root/images/uploads").iterdir()})
 
 
 def test_a_full_disk_is_said_and_leaves_the_store_whole(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from images.busybox import archive
 from integration.distribution_kit import Client, artifact, digest_of, served
 from integration.netns import namespace
 from integration.test_distribution_clients import LAYERS, asked, images, remove_nothing
+from integration.test_distribution_limits import location
 from shared_store import servers
 
 pytestmark = pytest.mark.root
@@ -55,6 +56,17 @@ def test_two_services_are_one_registry(tmp_path: Path) -> None:
             inside.run(*copy, "--dest-tls-verify=false", f"docker-archive:{path}", "docker://127.0.0.1:5050/team/app:1")
             inside.run(*copy, "--src-tls-verify=false", f"docker://{OTHER}/team/app:1", f"dir:{tmp_path}/back")
             assert images(one)["team/app:1"].id == images(two)["team/app:1"].id
+            # An upload in pieces is the service's that began it, and gone with it: the client begins anew.
+            at = location(one, "team/app")
+            assert one.client("PATCH", at, b"first").status == 202
+            away = other("PATCH", at, b"second")
+            assert (away.status, away.code) == (404, "BLOB_UPLOAD_UNKNOWN")
+            one.stop()
+            one.start()
+            gone = one.client("PATCH", at, b"second")
+            assert (gone.status, gone.code) == (404, "BLOB_UPLOAD_UNKNOWN")
+            digest = one.client.push_blob("team/app", b"firstsecond")
+            assert other("GET", f"/v2/team/app/blobs/{digest}").body == b"firstsecond"
             document = artifact(other, "team/app", "about it", artifactType="test/x")
             assert other.push_manifest("team/app", "about", document).status == 201
             assert one.client("GET", "/v2/team/app/manifests/about").json() == document

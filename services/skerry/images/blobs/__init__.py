@@ -126,6 +126,26 @@ class Blobs(Protocol):
         """Removes what writers left that died before then (Unix seconds)."""
 
 
+class KeptWriter(BlobWriter, Protocol):
+    """Takes one blob that may outlive this service."""
+
+    # Bytes that it has.
+    size: int
+    # Set: leaving the block without commit leaves what came for the next one who asks for it.
+    keep: bool
+
+
+@runtime_checkable
+class KeepsUploads(Protocol):
+    """A store in which what came of a blob stays over a death of this service."""
+
+    def begun(self) -> dict[str, bytes]:
+        """Returns the notes of the uploads that were left, by name."""
+
+    def upload(self, name: str, note: bytes) -> AbstractContextManager[KeptWriter]:
+        """Begins a blob under a name (hex digits), or goes on with what was left."""
+
+
 class Arrived(Protocol):
     """A file that holds a layer as it came; whole at `commit` of the layer."""
 

@@ -13,7 +13,8 @@ from typing import BinaryIO
 from skerry.core import linux
 from skerry.core.errors import Failed, InvalidArgument, NotFound
 from skerry.core.files import sync_directory
-from skerry.images.blobs import Arrived, Link, Listed
+from skerry.images.blobs import Arrived, Link, Listed, file_uploads
+from skerry.images.blobs.file_uploads import FileUpload
 
 _ALGORITHM = "sha256:"
 _WRITEBACK = 16 << 20
@@ -172,8 +173,29 @@ class FileBlobs:
         self._temporary = os.path.join(root, "tmp")
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         os.makedirs(self._temporary, mode=0o700, exist_ok=True)
+        self._uploads = os.path.join(root, "uploads")
+        os.makedirs(self._uploads, mode=0o700, exist_ok=True)
         for name in os.listdir(self._temporary):
             os.unlink(os.path.join(self._temporary, name))
+
+    def begun(self) -> dict[str, bytes]:
+        return file_uploads.found(self._uploads)
+
+    @contextmanager
+    def upload(self, name: str, note: bytes) -> Iterator[FileUpload]:
+        one = FileUpload(os.path.join(self._uploads, name), self._arrived, note)
+        try:
+            yield one
+        finally:
+            one.close()
+
+    def _arrived(self, path: str, digest: str) -> None:
+        """Makes a file, whose content is synced and checked, the blob."""
+        if self.has(digest):
+            os.utime(self.where(digest))
+            return
+        os.rename(path, self.where(digest))
+        sync_directory(self.folder)
 
     @contextmanager
     def writer(self) -> Iterator[_Writer]:
@@ -200,12 +222,9 @@ class FileBlobs:
 
     def adopt(self, part: Arrived, digest: str) -> None:
         """Makes a file of this file system, whose digest was checked, the blob; it stays where it is when the blob is here already."""
-        if self.has(digest):
-            os.utime(self.where(digest))
-            return
-        part.sync()
-        os.rename(part.path, self.where(digest))
-        sync_directory(self.folder)
+        if not self.has(digest):
+            part.sync()
+        self._arrived(part.path, digest)
 
     def by_path(self) -> AbstractContextManager[_Writer]:
         return self.writer()

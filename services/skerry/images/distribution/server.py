@@ -130,6 +130,7 @@ async def distribution(
         url=settings.distribution_url,
     )
     uploads = Uploads(blobs, most=settings.distribution_uploads, idle=settings.distribution_upload_idle)
+    await uploads.restore()
     shelf = Shelf(catalog, catalog, blobs, streams, collector, storing, gate, uploads, settings)
     serving = Serving(shelf, Compressing(catalog, blobs, streams, keep=True))
     upstreams = Upstreams(asked, settings.distribution_upstreams, settings.distribution_upstream_auths)

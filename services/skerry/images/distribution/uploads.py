@@ -1,4 +1,8 @@
-"""Uploads under way. They are gone with the process: clients are told BLOB_UPLOAD_UNKNOWN then and begin anew."""
+"""Uploads under way.
+
+In a store of files they outlive this service: the next one goes on where the bytes end. Over a bucket they are the service's that began
+them, and gone with it: a client that goes on is told BLOB_UPLOAD_UNKNOWN and begins anew.
+"""
 
 import asyncio
 import hashlib
@@ -8,8 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 
+import msgspec
+
 from skerry.core.errors import Failed
-from skerry.images.blobs import Blobs, BlobWriter
+from skerry.images.blobs import Blobs, BlobWriter, KeepsUploads
 from skerry.images.catalog.repositories import BlobPlace
 from skerry.images.distribution.refusals import Refusal
 
@@ -17,19 +23,41 @@ _GATHERED = 1 << 18
 _SHA512 = "sha512:"
 
 
+class _Told(msgspec.Struct, frozen=True):
+    """What an upload is for."""
+
+    repository: str
+    algorithm: str
+
+
 class Upload:
     """One blob on its way in. Used by one request at a time (`Uploads.use`)."""
 
-    def __init__(self, name: str, repository: str, algorithm: str, opened: AbstractContextManager[BlobWriter], writer: BlobWriter) -> None:
+    def __init__(self, name: str, told: _Told, opened: AbstractContextManager[BlobWriter]) -> None:
         self.name = name
-        self.repository = repository
+        self.repository = told.repository
         self.offset = 0
         self.touched = time.monotonic()
         self.lock = asyncio.Lock()
         self.over = False
         self._opened = opened
-        self._writer = writer
-        self._other = hashlib.sha512() if algorithm == "sha512" else None
+        self._entered: BlobWriter | None = None
+        # Of what a predecessor left the other digest is made at the end, by reading it once more.
+        self._other = hashlib.sha512() if told.algorithm == "sha512" else None
+
+    async def open(self) -> None:
+        """Makes it ready to take bytes. Idempotent."""
+        if self._entered is None:
+            self._entered = await asyncio.to_thread(self._opened.__enter__)
+            self.offset = getattr(self._entered, "size", 0)
+            if self.offset:
+                self._other = None
+
+    @property
+    def _writer(self) -> BlobWriter:
+        if self._entered is None:
+            raise AssertionError("an upload is opened before it is used")
+        return self._entered
 
     async def append(self, chunks: AsyncIterator[bytes], room: int) -> None:
         """Takes bytes to the end of chunks; what came before a failure stays. Raises Refusal when more than room come."""
@@ -82,9 +110,15 @@ class Upload:
             raise Refusal("DIGEST_INVALID", "provided digest did not match uploaded content")
         return BlobPlace(digest, content, size)
 
-    def close(self) -> None:
-        """Removes what was not committed. Blocks."""
+    def close(self, *, keep: bool = False) -> None:
+        """Ends its use here; removes what was not committed, unless it is to be kept and can be. Blocks."""
         self.over = True
+        if self._entered is None:
+            if keep:
+                return
+            self._entered = self._opened.__enter__()
+        if keep and hasattr(self._entered, "keep"):
+            self._entered.keep = True
         self._opened.__exit__(None, None, None)
 
 
@@ -93,6 +127,7 @@ class Uploads:
 
     def __init__(self, blobs: Blobs, *, most: int, idle: float) -> None:
         self._blobs = blobs
+        self._kept = blobs if isinstance(blobs, KeepsUploads) else None
         self._most = most
         self.idle = idle
         self._open: dict[str, Upload] = {}
@@ -102,10 +137,22 @@ class Uploads:
         await self.expire()
         if len(self._open) >= self._most:
             raise Refusal("TOOMANYREQUESTS", f"more than {self._most} uploads at once")
-        opened = self._blobs.writer()
-        upload = Upload(os.urandom(16).hex(), repository, algorithm, opened, await asyncio.to_thread(opened.__enter__))
-        self._open[upload.name] = upload
+        name, told = os.urandom(16).hex(), _Told(repository, algorithm)
+        upload = Upload(name, told, self._kept.upload(name, msgspec.json.encode(told)) if self._kept is not None else self._blobs.writer())
+        await upload.open()
+        self._open[name] = upload
         return upload
+
+    async def restore(self) -> None:
+        """Takes up what a predecessor left. To be called once, before all else."""
+        if self._kept is None:
+            return
+        for name, note in (await asyncio.to_thread(self._kept.begun)).items():
+            try:
+                told = msgspec.json.decode(note, type=_Told)
+            except msgspec.DecodeError:
+                told = _Told("", "")  # nobody asks for it: it goes when its time is over
+            self._open[name] = Upload(name, told, self._kept.upload(name, note))
 
     @asynccontextmanager
     async def use(self, name: str, repository: str) -> AsyncIterator[Upload]:
@@ -116,6 +163,7 @@ class Uploads:
         async with upload.lock:
             if upload.over:
                 raise Refusal("BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+            await upload.open()
             yield upload
             upload.touched = time.monotonic()
 
@@ -137,9 +185,10 @@ class Uploads:
             await self.expire()
 
     async def close(self) -> None:
-        """Gives all up."""
+        """Leaves all to the next service, where that is possible."""
         for upload in list(self._open.values()):
-            await self.end(upload)
+            del self._open[upload.name]
+            await asyncio.to_thread(partial(upload.close, keep=True))
 
 
 def sha512_of(blobs: Blobs, content: str) -> str:
