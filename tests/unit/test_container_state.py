@@ -6,7 +6,7 @@ import pytest
 from skerry.containers import state as s
 from skerry.containers.state import Phase, Policy, State
 from skerry.containers.transitions import next_pause, step
-from skerry.core.errors import SkerryError
+from skerry.core.errors import Conflict, SkerryError
 
 ID = "ab" * 32
 SECOND = 10**9
@@ -345,3 +345,22 @@ def test_texts_are_dockers() -> None:
         step(at(Phase.RUNNING), s.UnpauseAsked())
     with pytest.raises(SkerryError, match=f"^Container {ID} is already paused$"):
         step(at(Phase.PAUSED), s.PauseAsked())
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_an_update_changes_the_policy_in_every_phase_but_the_last_ones(phase: Phase) -> None:
+    before = State(id=ID, phase=phase)
+    if phase in (Phase.REMOVING, Phase.DEAD):
+        with pytest.raises(Conflict, match='container is marked for removal and cannot be "update"'):
+            step(before, s.Updated(s.Policy("always")))
+        return
+    after, actions = step(before, s.Updated(s.Policy("on-failure", 3)))
+    assert (after, actions) == (msgspec.structs.replace(before, policy=s.Policy("on-failure", 3)), [s.Emit("update")])
+    assert step(after, s.Updated()) == (after, [s.Emit("update")])
+
+
+def test_one_that_is_removed_at_its_end_gets_no_restart_policy() -> None:
+    before = State(id=ID, auto_remove=True)
+    with pytest.raises(Conflict, match="Restart policy cannot be updated because AutoRemove is enabled for the container"):
+        step(before, s.Updated(s.Policy("always")))
+    assert step(before, s.Updated(s.Policy("no")))[0] == before

@@ -13,13 +13,13 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.events.v1 import events_pb2
 from skerry.containers import health
-from skerry.containers.cgroup import oom_kills
+from skerry.containers.cgroup import cgroup_path, oom_kills
 from skerry.containers.environment import Environment
 from skerry.containers.events import container_event
 from skerry.containers.monitors import Exit, Monitor
-from skerry.containers.oci import cgroup_path
 from skerry.containers.prober import Prober
 from skerry.containers.record import Record, container_message
+from skerry.containers.runtime import Runtime
 from skerry.containers.settle import Settlement
 from skerry.containers.state import (
     Action,
@@ -32,10 +32,12 @@ from skerry.containers.state import (
     Lost,
     PauseOver,
     Phase,
+    Policy,
     RestartAfter,
     State,
     TellEnded,
     TellNeedsSandbox,
+    Updated,
 )
 from skerry.containers.transitions import step
 from skerry.containers.wait import Waiters
@@ -54,7 +56,9 @@ _FIND_SECONDS = 0.1
 class Container:
     """Applies events to the record and carries out what follows. One operation that starts or removes it at a time: `operation`."""
 
-    def __init__(self, environment: Environment, settlement: Settlement, record: Record, relaunch: "Relaunch") -> None:
+    def __init__(
+        self, environment: Environment, settlement: Settlement, record: Record, relaunch: "Relaunch", release_mounts: "Relaunch"
+    ) -> None:
         self.environment = environment
         self.record = record
         self.spec = record.spec_message()
@@ -70,8 +74,14 @@ class Container:
         self._prober = Prober(self, check) if check else None
         self._settlement = settlement
         self._relaunch = relaunch
+        self._release_mounts = release_mounts
         self._changed = asyncio.Event()
         self._cleanup: asyncio.Task[None] | None = None
+
+    @property
+    def runtime(self) -> Runtime:
+        """The OCI runtime that it was made for."""
+        return self.environment.runtimes.of(self.record.runtime)
 
     @property
     def id(self) -> str:
@@ -93,10 +103,16 @@ class Container:
         """Directory of its output."""
         return f"{self.directory}/spool"
 
+    @property
+    def cgroup(self) -> str:
+        """Path of its cgroup below each hierarchy's root."""
+        # Fixed at the start: the driver may be another one since then.
+        return self.record.cgroup or cgroup_path(self.record.id, self.spec.cgroup_parent, "cgroupfs")
+
     def message(self) -> pb.Container:
         """Returns the wire's view."""
         graph = self.environment.layers.graph_driver(self.directory, self.record.layer_messages())
-        return container_message(self.record, graph, list(self.execs))
+        return container_message(self.record, graph, [name for name, each in self.execs.items() if each.record.exit_code is None])
 
     async def apply(self, event: Event, **changes: object) -> None:
         """Takes event into the record (with other changed fields), stores it and carries out what follows, even if the caller goes.
@@ -121,6 +137,11 @@ class Container:
         self.record = msgspec.structs.replace(self.record, health=after)
         events = [container_event(self.record, f"health_status: {after.status}")] if after.status != before.status else []
         await self.environment.finish(self._save(self.record, events), f"health {self.id[:12]}")
+
+    async def update(self, spec: pb.ContainerSpec, policy: Policy | None) -> None:
+        """Takes another spec, and restart policy, into the record. Raises Conflict when the container is being removed."""
+        await self.apply(Updated(policy), spec=spec.SerializeToString())
+        self.spec = spec
 
     async def publish(self, action: str, attributes: dict[str, str] | None = None) -> None:
         """Publishes an event that changes nothing in the record."""
@@ -160,12 +181,12 @@ class Container:
         """Sends a signal to the process. One that has ended is no error. Raises Failed."""
         # Without a pid namespace of its own, the first process's death does not end the others.
         every = bool(self.spec.pid_mode) and number == signal.SIGKILL
-        await self.environment.runtime.kill(self.id, number, every=every)
+        await self.runtime.kill(self.id, number, every=every)
 
     def forget_execs(self) -> None:
-        """Ends the records of execs: the container's end was theirs."""
-        for each in self.execs.values():
-            each.container_ended()
+        """Forgets the execs that were never started: the container's end is theirs. Running ones have monitors that tell their end."""
+        for exec_id in [each.record.id for each in self.execs.values() if not each.record.started]:
+            del self.execs[exec_id]
 
     def _follow_health(self) -> None:
         if self._prober is not None:
@@ -194,13 +215,13 @@ class Container:
             ended = found
             break
         await monitor.close()
-        oom = oom_kills(cgroup_path(self.id, self.spec.cgroup_parent)) > 0
+        oom = oom_kills(self.cgroup) > 0
         await self.apply(Exited(run, ended.code, ended.time_ns or time.time_ns(), oom))
 
     async def follow_process(self, *, sandbox: bool) -> None:
         """Waits for the end of a process that has no monitor any more: nobody can tell its exit code, but its end is not missed."""
         self.monitor = None
-        known = await self.environment.runtime.state(self.id)
+        known = await self.runtime.state(self.id)
         if known is not None and known.get("status") in ("running", "paused") and known.get("pid") == self.state.pid:
             await _process_ended(self.state.pid)
         await self.apply(Lost(time.time_ns(), sandbox=sandbox))
@@ -256,7 +277,7 @@ class Container:
     async def _clean_up(self, final: bool) -> None:
         previous, self.monitor = self.monitor, None
         try:
-            await self.environment.runtime.delete(self.id)
+            await self.runtime.delete(self.id)
         except Failed as error:
             _log.warning("the runtime did not delete an ended container", extra={"container": self.id, "error": str(error)})
         if previous is not None:
@@ -265,6 +286,7 @@ class Container:
             await self._prober.stopped()
         if final:
             await self.environment.layers.unmount_rootfs(self.directory)
+            await self._release_mounts(self)
             await self.environment.volumes.unmount(self.id)
 
 

@@ -5,12 +5,15 @@ import dataclasses
 from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
 
+from skerry.containers.cgroup_moves import CgroupMoves
 from skerry.containers.filters import CompiledFilters
 from skerry.containers.host import HostFacts
 from skerry.containers.layers.store import Layers
 from skerry.containers.monitors import Monitors
 from skerry.containers.outside import Outside
+from skerry.containers.plugins.volumes import Drivers
 from skerry.containers.runtime import Runtime
+from skerry.containers.runtimes import Runtimes
 from skerry.containers.shipper import Shipper
 from skerry.containers.store import ContainerStore
 from skerry.containers.volumes import Volumes
@@ -38,16 +41,23 @@ class Environment:
     router: str
     host: HostFacts
     outside: Outside
-    runtime: Runtime
+    runtimes: Runtimes
     filters: CompiledFilters
     layers: Layers
     monitors: Monitors
     shipper: Shipper
     store: ContainerStore
     volumes: Volumes
+    volume_drivers: Drivers
     journal: Journal
     tasks: Tasks
+    cgroup_moves: CgroupMoves
     stopping: asyncio.Event
+
+    @property
+    def runtime(self) -> Runtime:
+        """The default runtime; a container's own is Container.runtime."""
+        return self.runtimes.default
 
     def directory(self, container_id: str) -> str:
         """Returns where a container's own files lie."""

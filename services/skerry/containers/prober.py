@@ -176,7 +176,7 @@ class _Probe:
         environment, directory = self._container.environment, self._directory
         return Job(
             directory=directory,
-            create=environment.runtime.exec(self._container.id, f"{directory}/process.json", f"{directory}/pid", None),
+            create=self._container.runtime.exec(self._container.id, f"{directory}/process.json", f"{directory}/pid", None),
             pid_file=f"{directory}/pid",
             spool=f"{directory}/spool",
             quota=_SPOOL,

@@ -14,11 +14,12 @@ from skerry.containers.info import info
 from skerry.containers.lines import LineOptions, read_lines
 from skerry.containers.node import Node
 from skerry.containers.spool import spool_range
+from skerry.containers.stats_calls import StatsCalls
 from skerry.containers.top import top
 from skerry.core.errors import Conflict, InvalidArgument
 
 
-class ContainersService(CommitCalls, CopyCalls):
+class ContainersService(CommitCalls, CopyCalls, StatsCalls):
     """See containers.proto."""
 
     def __init__(self, node: Node) -> None:
@@ -135,4 +136,4 @@ class ContainersService(CommitCalls, CopyCalls):
             yield pb.SubscribeResponse(item=item)
 
     async def Info(self, request: pb.InfoRequest, context: Any) -> pb.InfoResponse:
-        return await asyncio.to_thread(info, self._node)
+        return await asyncio.to_thread(info, self._node, await self._node.environment.volume_drivers.names())

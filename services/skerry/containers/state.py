@@ -157,6 +157,12 @@ class RemoveFailed(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
+class Updated(msgspec.Struct, frozen=True, tag=True):
+    """Limits, or the restart policy, are changed. policy None: it stays."""
+
+    policy: Policy | None = None
+
+
 Event: TypeAlias = (
     StartAsked
     | Launched
@@ -172,6 +178,7 @@ Event: TypeAlias = (
     | UnpauseAsked
     | RemoveAsked
     | RemoveFailed
+    | Updated
 )
 
 

@@ -59,7 +59,7 @@ async def pause(container: Container) -> None:
     """Freezes all processes. Raises Conflict, Failed."""
     async with container.operation:
         step(container.state, PauseAsked())
-        await container.environment.runtime.pause(container.id)
+        await container.runtime.pause(container.id)
         await container.apply(PauseAsked())
 
 
@@ -67,7 +67,7 @@ async def unpause(container: Container) -> None:
     """Thaws them. Raises Failed when they are not frozen."""
     async with container.operation:
         step(container.state, UnpauseAsked())
-        await container.environment.runtime.resume(container.id)
+        await container.runtime.resume(container.id)
         await container.apply(UnpauseAsked())
 
 
@@ -92,7 +92,7 @@ async def _thaw(container: Container) -> None:
         if container.state.phase is not Phase.PAUSED:
             return
         try:
-            await container.environment.runtime.resume(container.id)
+            await container.runtime.resume(container.id)
             await container.apply(UnpauseAsked())
         except Failed:
             if container.state.phase is Phase.PAUSED:

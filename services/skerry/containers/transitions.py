@@ -33,6 +33,7 @@ from skerry.containers.state import (
     TellEnded,
     TellNeedsSandbox,
     UnpauseAsked,
+    Updated,
 )
 from skerry.core.errors import Conflict, Failed, InvalidArgument, NotModified
 
@@ -86,6 +87,8 @@ def step(state: State, event: Event) -> Step:
             if state.phase is not Phase.REMOVING:
                 return state, []
             return msgspec.structs.replace(state, phase=Phase.DEAD, error=event.error), []
+        case Updated():
+            return _updated(state, event)
         case _:
             assert_never(event)
 
@@ -317,3 +320,14 @@ def _remove_asked(state: State) -> Step:
             return msgspec.structs.replace(state, phase=Phase.REMOVING), []
         case _:
             assert_never(state.phase)
+
+
+def _updated(state: State, event: Updated) -> Step:
+    lament = f"Cannot update container {state.id}: "
+    if state.phase in (Phase.REMOVING, Phase.DEAD):
+        raise Conflict(f'{lament}container is marked for removal and cannot be "update"')
+    if event.policy is None:
+        return state, [Emit("update")]
+    if state.auto_remove and event.policy.name != "no":
+        raise Conflict(f"{lament}Restart policy cannot be updated because AutoRemove is enabled for the container")
+    return msgspec.structs.replace(state, policy=event.policy), [Emit("update")]

@@ -35,11 +35,11 @@ async def owned(call: Call, work: Coroutine[Any, Any, T], name: str) -> T:
 
 async def create(call: Call) -> web.StreamResponse:
     """POST /containers/create."""
-    wanted = parse_create(await call.json_body(), call.text("name"), call.text("platform"))
+    wanted = parse_create(await call.json_body(), call.text("name"), call.text("platform"), call.version)
     if call.version < HEALTH_START_INTERVAL:
         wanted.without_start_interval()
     answer = await owned(call, creating.create(call.peers, wanted), "create")
-    return json({"Id": answer.container.id, "Warnings": list(answer.warnings)}, 201)
+    return json({"Id": answer.container.id, "Warnings": [*answer.warnings, *wanted.warnings]}, 201)
 
 
 async def inspect(call: Call) -> web.StreamResponse:
@@ -168,7 +168,7 @@ async def top(call: Call) -> web.StreamResponse:
     """GET /containers/{id}/top."""
     request = pb.TopRequest(id=await call.container_id(), ps_args=call.text("ps_args"))
     answer = await call_again(lambda: call.peers.containers.Top(request), what="the container service")
-    return json({"Titles": list(answer.titles), "Processes": [list(row.columns) for row in answer.processes]})
+    return json({"Titles": list(answer.titles), "Processes": [list(row.columns) for row in answer.processes] or None})
 
 
 def not_yet(what: str) -> Handler:
@@ -194,7 +194,4 @@ ROUTES: list[Route] = [
     ("DELETE", "/containers/{id}", remove),
     ("POST", "/containers/{id}/resize", resize),
     ("GET", "/containers/{id}/top", top),
-    ("POST", "/containers/{id}/update", not_yet("updating a container's limits")),
-    ("GET", "/containers/{id}/stats", not_yet("stats")),
-    ("GET", "/containers/{id}/attach/ws", not_yet("attaching over a websocket")),
 ]

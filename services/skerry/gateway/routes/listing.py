@@ -53,7 +53,7 @@ async def images(peers: Peers) -> list[images_pb2.Image] | None:
     """Returns all images without their layers and configurations; None while the image store is away."""
 
     async def read() -> list[images_pb2.Image]:
-        return [image async for item in peers.images.List(images_pb2.ListRequest(brief=True)) for image in (item.images or [item.image])]
+        return (await peers.image_lists.ask(peers.images, images_pb2.ListRequest(brief=True))).images
 
     try:
         return await call_again(read, patience=0.5, what="the image store")
