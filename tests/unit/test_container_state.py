@@ -300,6 +300,13 @@ def test_each_restart_by_policy_dies_at_once_and_counts() -> None:
 def test_stopping_between_two_runs_ends_it_without_a_second_die() -> None:
     state, actions = run(at(Phase.RESTARTING, policy=Policy("always")), s.StopAsked(), s.PauseOver(), s.Settled(3))
     assert state.phase is Phase.EXITED and emitted(actions) == ["stop"] and s.TellEnded(3) in actions
+    # A wait that was begun between the runs.
+    assert actions[-1] == s.Answer(3, 0)
+
+
+def test_a_kill_between_two_runs_ends_it_silently() -> None:
+    state, actions = run(at(Phase.RESTARTING, policy=Policy("always")), s.KillAsked(9, final=True), s.Settled(3))
+    assert state.phase is Phase.EXITED and emitted(actions) == [] and actions[-1] == s.Answer(3, 0)
 
 
 def test_after_a_reboot_policy_decides_who_wants_a_sandbox() -> None:

@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 # More output than is kept is read and dropped by the probe's monitor.
 _SPOOL = 1 << 20
 _NOT_RUN = -1
+# How long a killed probe may take to end.
+_END_SECONDS = 10.0
 
 
 class Prober:
@@ -47,8 +49,8 @@ class Prober:
 
     async def stopped(self) -> None:
         """Waits until nothing is left of the last probe; the container's processes have ended or are being killed."""
-        if self._probing is not None:
-            await asyncio.wait({self._probing})
+        if self._probing is not None and not (await asyncio.wait({self._probing}, timeout=_END_SECONDS))[0]:
+            _log.warning("a health check does not end", extra={"container": self._container.id})
 
     async def _probe_on(self) -> None:
         await self.stopped()  # one that was frozen with the container ends only now
@@ -114,7 +116,8 @@ class _Probe:
                 failure = str(error)
             said = failure or await self.output()
             self._over = True
-        await self._container.publish("exec_die", {"execID": self._id, "exitCode": str(126 if code == _NOT_RUN else code)})
+        if code != _NOT_RUN:
+            await self._container.publish("exec_die", {"execID": self._id, "exitCode": str(code)})
         await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
         return Result(start_ns, time.time_ns(), code, said)
 

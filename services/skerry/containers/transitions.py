@@ -216,7 +216,8 @@ def _exited(state: State, event: Exited) -> Step:
 
 def _died(state: State) -> Step:
     if state.answered_run >= state.run:
-        return state, []
+        # Between two runs: who came after the last one's exit still waits.
+        return state, [Answer(state.run, state.exit_code)]
     answered = msgspec.structs.replace(state, answered_run=state.run, answered_code=state.exit_code)
     return answered, [Emit("die", {"exitCode": str(state.exit_code)}), Answer(state.run, state.exit_code)]
 
@@ -288,7 +289,9 @@ def _kill_asked(state: State, event: KillAsked) -> Step:
         raise Conflict(f"Container {state.id} is not running")
     killed = msgspec.structs.replace(state, manually_stopped=True, no_restart=state.no_restart or event.final)
     ended, actions = _ended_between_runs(killed) if event.final else (killed, [])
-    return ended, [Emit("kill", {"signal": str(event.signal)}), *actions]
+    # Between two runs there is no process to signal.
+    told: list[Action] = [] if state.phase is Phase.RESTARTING else [Emit("kill", {"signal": str(event.signal)})]
+    return ended, told + actions
 
 
 def _pause_asked(state: State) -> Step:

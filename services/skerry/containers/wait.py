@@ -55,7 +55,7 @@ def _known(condition: pb.WaitCondition, state: State, after_run: int | None) -> 
     if condition == pb.WAIT_CONDITION_NEXT_EXIT:
         return None
     if state.phase in (Phase.CREATED, Phase.DEAD) or (state.phase is Phase.EXITED and state.settled):
-        return Answer(state.run, state.exit_code)
+        return Answer(state.run, state.exit_code, state.error)
     return None
 
 
