@@ -96,8 +96,8 @@ def test_a_slow_client_misses_nothing_while_the_service_ends_again_and_again(eng
     for _ in range(6):
         whole.update(subprocess.run(["seq", str(LINES)], capture_output=True, check=True).stdout)
     with docker(engine, *arguments) as process:
-        reader = Slow(process, 0.01)
-        for share in (1, 8, 30, 50):
+        reader = Slow(process, 0.003)
+        for share in (1, 30, 60):
             wait_until(lambda share=share: reader.read > 6 * size * share // 100, f"{share} % are read", 60)  # type: ignore[misc]
             end(engine, number)
         reader.join(90)
@@ -110,13 +110,13 @@ def test_a_slow_client_misses_nothing_while_the_service_ends_again_and_again(eng
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
 def test_what_ends_while_the_service_is_away_is_told_to_its_clients(engine: Engine, number: int) -> None:
-    box = engine.out("run", "-d", "busybox", "sh", "-c", "while [ ! -e /go ]; do usleep 20000; done; seq 100000; exit 3")
+    box = engine.out("run", "-d", "busybox", "sh", "-c", "while [ ! -e /end ]; do usleep 20000; done; usleep 300000; seq 100000; exit 3")
     _, digest = numbers(100_000)
-    script = "while [ ! -e /go ]; do usleep 20000; done; seq 100000; exit 9"
+    script = "while [ ! -e /go ]; do usleep 20000; done; seq 100000; touch /end; exit 9"
     with docker(engine, "attach", "--no-stdin", box) as first, docker(engine, "exec", box, "sh", "-c", script) as second:
-        wait_until(lambda: "seq 100000; exit 9" in engine.out("top", box), "the exec runs")
-        joined = engine.docker("events", "--since", "0", "--until", "0s", "-f", f"container={box}", "-f", "event=attach")
-        wait_until(lambda: "attach" in joined.stdout, "the client is attached")
+        wait_until(lambda: "touch /end; exit 9" in engine.out("top", box), "the exec runs")
+        said = ("events", "--since", "0", "--until", "0s", "-f", f"container={box}", "-f", "event=attach")
+        wait_until(lambda: "attach" in engine.out(*said), "the client is attached")
         root = engine.out("inspect", "-f", "{{.State.Pid}}", box)
         # The supervisor must not bring it back before both have ended.
         pid = service(engine)

@@ -174,56 +174,96 @@ def _hostile(place: str) -> dict[str, bytes]:
     }
 
 
-async def test_no_archive_reaches_the_host(node: NodeUnderTest) -> None:
-    place = _outside(node)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def victim(node: NodeUnderTest) -> AsyncIterator[str]:
     container = await node.create("sleep", "1000")
     await node.start_container(container)
-    for path in ("/", "/tmp"):
-        for attempt, data in _hostile(place).items():
-            try:
-                await put(node, container, path, data)
-            except (InvalidArgument, Failed):
-                pass
-            assert os.listdir(place) == ["kept"], attempt
-            with open(f"{place}/kept", encoding="ascii") as file:
-                assert file.read() == "kept", attempt
-            assert os.stat(f"{place}/kept").st_nlink == 1 and os.stat(place).st_mode & 0o777 == 0o755, attempt
-    # What an absolute name means is the container's.
-    assert content((await get(node, container, f"{place}/new"))[1], "new") == b"x"
+    yield container
     await node.remove(container)
 
 
-async def test_a_container_that_swaps_links_does_not_lead_a_copy_out(node: NodeUnderTest) -> None:
+@pytest.mark.parametrize("path", ["/", "/tmp", "/new"])
+@pytest.mark.parametrize("attempt", _hostile("/outside"))
+async def test_no_archive_reaches_the_host(node: NodeUnderTest, victim: str, attempt: str, path: str) -> None:
     place = _outside(node)
-    # d is a directory and a link to the host's path, which leads nowhere in the container but to the same names.
-    swap = "mkdir -p /w/d /w/e; cd /w; while true; do mv d x; ln -s / d; mv d y; mv x d; rm y; done"
-    container = await node.create("sh", "-c", swap)
+    try:
+        await put(node, victim, path, _hostile(place)[attempt], create_path=path == "/new")
+    except (InvalidArgument, Failed):
+        pass
+    assert os.listdir(place) == ["kept"]
+    with open(f"{place}/kept", encoding="ascii") as file:
+        assert file.read() == "kept"
+    assert os.stat(f"{place}/kept").st_nlink == 1 and os.stat(place).st_mode & 0o777 == 0o755
+
+
+async def test_an_absolute_name_is_the_containers(node: NodeUnderTest, victim: str) -> None:
+    place = _outside(node)
+    await put(node, victim, "/", _hostile(place)["absolute name"])
+    assert content((await get(node, victim, f"{place}/new"))[1], "new") == b"x"
+
+
+# What the container makes of the path that is copied to or from, again and again.
+_SWAPS = {
+    "a link to the root": "ln -s / d",
+    "a link to the place": "ln -s PLACE d",
+    "a link upwards": "ln -s ../../../../../../../.. d",
+    "a magic link": "ln -s /proc/1/root d",
+    "a file": ": > d",
+    "a pipe": "mkfifo d",
+}
+
+
+async def _swapped(node: NodeUnderTest, swap: str, rounds: int) -> None:
+    """Copies in and out while a container swaps a directory of the path; nothing of the host is read or written."""
+    place = _outside(node)
+    script = f"mkdir -p /w/d{place} /w/e; cd /w; while true; do mv d x; {_SWAPS[swap].replace('PLACE', place)}; mv d y; mv x d; rm y; done"
+    container = await node.create("sh", "-c", script)
     await node.start_container(container)
     inner = f"d{place}"
     many = archive(
-        *(entry(f"{inner}/new{number}", content=b"x") for number in range(300)),
+        *(entry(f"{inner}/new{number}", content=b"x") for number in range(100)),
         entry(f"{inner}/kept", content=b"x"),
         entry("d/etc", tarfile.DIRTYPE, mode=0o700),
+        entry(f"{inner}/hard", tarfile.LNKTYPE, linkname=f"{inner}/kept"),
     )
+    single = archive(entry("kept", content=b"x"))
+    in_ways = [("/w", many), (f"/w/{inner}", single), ("/w/d", archive(entry(f"{place.lstrip('/')}/kept", content=b"x")))]
+    out_ways = ["/w", f"/w/{inner}", f"/w/{inner}/kept", "/w/d/."]
     reached = set()
-    for _ in range(6):
-        for path, data in (("/w", many), (f"/w/{inner}", archive(entry("kept", content=b"x")))):
-            try:
-                await put(node, container, path, data)
-            except (InvalidArgument, NotFound, Failed) as error:
-                reached.add(type(error))
-        for path in ("/w", f"/w/{inner}/kept"):
-            try:
-                _, data = await get(node, container, path)
-            except (NotFound, Failed) as error:
-                reached.add(type(error))
-            else:
-                assert b"kept" not in [content(data, name) for name in names(data) if name.endswith("kept")]
+
+    async def copy_in(number: int) -> None:
+        path, data = in_ways[number % len(in_ways)]
+        await put(node, container, path, data)
+
+    async def copy_out(number: int) -> None:
+        _, data = await get(node, container, out_ways[number % len(out_ways)])
+        # Only what copies brought is there.
+        assert all(content(data, name) == b"x" for name in names(data) if name.endswith("kept"))
+
+    for number in range(rounds):
+        for result in await asyncio.gather(copy_in(number), copy_out(number), return_exceptions=True):
+            if isinstance(result, (InvalidArgument, NotFound, Failed)):
+                reached.add(type(result))
+            elif result is not None:
+                raise result
     assert os.listdir(place) == ["kept"] and os.stat("/etc").st_mode & 0o777 == 0o755
     with open(f"{place}/kept", encoding="ascii") as file:
         assert file.read() == "kept"
-    assert reached, "the links were not swapped while a copy ran"
+    assert os.stat(f"{place}/kept").st_nlink == 1
+    assert reached, "nothing was swapped while a copy ran"
     await node.remove(container)
+
+
+@pytest.mark.parametrize("swap", _SWAPS)
+async def test_a_container_that_swaps_links_does_not_lead_a_copy_out(node: NodeUnderTest, swap: str) -> None:
+    await _swapped(node, swap, 8)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("swap", _SWAPS)
+async def test_a_container_that_swaps_links_does_not_lead_hundreds_of_copies_out(node: NodeUnderTest, swap: str) -> None:
+    await _swapped(node, swap, 300)
 
 
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])

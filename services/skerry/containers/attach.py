@@ -16,6 +16,8 @@ from skerry.core.errors import Conflict, InvalidArgument
 # The END frame is written before the exit is told. Should it be missing (monitor and keeper were both killed), streams still end.
 _END_FRAME_SECONDS = 10.0
 _FRAMES_LIMIT = 192 << 10
+# The part of the quota that is kept behind a client whose stream was lost: far more than gRPC has under way.
+BEHIND = 4
 _HOLD = re.compile("[0-9a-f]{32}")
 
 
@@ -39,7 +41,7 @@ async def attach(
     hold = hold_name(opened.hold) if (opened.hold if joined else not running) else ""
     failures = container.failed_starts
     sequence = opened.sequence if opened.HasField("sequence") else None
-    async with SpoolReader(container.spool, offset, hold=hold, sequence=sequence) as reader:
+    async with SpoolReader(container.spool, offset, hold=hold, sequence=sequence, behind=container.environment.quota // BEHIND) as reader:
         yield pb.AttachResponse(opened=pb.AttachOpened(tty=container.spec.tty))
         if not joined:
             await container.publish("attach")

@@ -12,7 +12,7 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.containers.v1 import execs_pb2
 from skerry.containers import oci, stdin, users
-from skerry.containers.attach import client_output, hold_name
+from skerry.containers.attach import BEHIND, client_output, hold_name
 from skerry.containers.container import Container
 from skerry.containers.events import exec_action
 from skerry.containers.monitors import CreateFailed, Job, Monitor
@@ -119,8 +119,9 @@ class Exec:
         hold = "" if opened.detach else hold_name(opened.hold)
         self._readers += 1
         try:
+            behind = self.container.environment.quota // BEHIND
             sequence = opened.sequence if opened.HasField("sequence") else None
-            async with SpoolReader(self.spool, opened.offset, hold=hold, sequence=sequence) as reader:
+            async with SpoolReader(self.spool, opened.offset, hold=hold, sequence=sequence, behind=behind) as reader:
                 if not again:
                     await self.container.environment.finish(self._launch(opened), f"exec {self.record.id[:12]}")
                 if opened.detach:
@@ -240,6 +241,8 @@ class Exec:
         await asyncio.sleep(_KEEP_SPOOL_SECONDS if keep else 0.0)
         while self._readers:
             await asyncio.sleep(_KEEP_SPOOL_SECONDS)
+        if self.container.environment.stopping.is_set():
+            return  # who read it comes back to the next service
         await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
 
     def save(self) -> None:

@@ -76,8 +76,12 @@ class SpoolReader:
     it missed is in Batch.gap.
     """
 
-    def __init__(self, directory: str, offset: int | None = 0, *, hold: str = "", sequence: int | None = None) -> None:
-        """sequence: of the frame at offset, if that is known: it makes Batch.missed exact from the first batch on."""
+    def __init__(self, directory: str, offset: int | None = 0, *, hold: str = "", sequence: int | None = None, behind: int = 0) -> None:
+        """sequence: of the frame at offset, if that is known: it makes Batch.missed exact from the first batch on.
+
+        behind: bytes that are held though they were given away, as they may be lost on their way with this process.
+        """
+        self._behind = behind
         self._directory = directory
         self._begin = offset
         self._sequence = 0 if offset == 0 else sequence
@@ -100,7 +104,7 @@ class SpoolReader:
                 await asyncio.to_thread(write_cursor, self._hold, 0)
             if self._begin is None:
                 span, self._sequence = await asyncio.to_thread(_range, self._directory)
-                self.offset = span.end
+                self._begin = self.offset = span.end
             self._move_cursor(self.offset)
         except BaseException:
             await self.__aexit__()
@@ -158,7 +162,7 @@ class SpoolReader:
 
     def _move_cursor(self, offset: int) -> None:
         if self._hold:
-            write_cursor(self._hold, offset)
+            write_cursor(self._hold, max(self._begin or 0, offset - self._behind))
             self._held = offset
 
     async def _read(self, size: int, limit: int, cut_at_end: bool) -> tuple[Batch | None, int]:
