@@ -124,6 +124,10 @@ class RunningPlugin:
         part.write_text(json.dumps({f"VolumeDriver.{method}": what for method, what in methods.items()}))
         part.rename(f"{self.directory}/behaviour")
 
+    def forget(self) -> None:
+        """Begins the list of calls anew."""
+        Path(f"{self.directory}/calls").unlink(missing_ok=True)
+
     def calls(self, *methods: str) -> list[tuple[str, dict[str, Any]]]:
         """Returns the calls so far, of some methods when named."""
         path = Path(f"{self.directory}/calls")

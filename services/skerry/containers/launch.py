@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from skerry.api.networks.v1 import networks_pb2
-from skerry.containers import devices, mounts, oci, sources, users
+from skerry.containers import devices, mounts, oci, sources, targets, users
 from skerry.containers.container import Container
 from skerry.containers.inside import make_directories
 from skerry.containers.layers.mounts import mount_shm
@@ -125,6 +125,9 @@ def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]
     user = users.resolve(rootfs, spec.user, list(spec.group_add))
     if spec.working_dir:
         make_directories(rootfs, spec.working_dir)
+    asked = sources.effective(container)
+    if asked:
+        targets.make(rootfs, asked)
     document = oci.build(
         oci.SpecInputs(
             id=record.id,
@@ -135,7 +138,7 @@ def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]
             user=user,
             sandbox=record.sandbox_message(),
             host=host,
-            mounts=mounts.resolved(sources.effective(container)),
+            mounts=mounts.resolved(asked),
             devices=devices.resolve(spec.devices, privileged=spec.privileged),
             pid_namespace=pid_namespace,
             ipc_namespace=ipc_namespace,
