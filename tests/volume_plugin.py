@@ -168,7 +168,7 @@ async def _main() -> None:
     plugin = Plugin(arguments.directory, arguments.scope)
     app = web.Application()
     app.router.add_post("/{method}", plugin.handle)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.2)
     await runner.setup()
     if arguments.port:
         tls = None

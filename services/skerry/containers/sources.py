@@ -7,6 +7,7 @@ a volume's subpath, which is opened once, below the volume's root, and cannot be
 
 import asyncio
 import os
+import posixpath
 import stat
 from collections.abc import Iterable, Sequence
 
@@ -32,7 +33,9 @@ async def prepare(container: Container, *, tell: bool) -> None:
     asked, environment = container.record.mounts, container.environment
     if not asked:
         return
-    created = frozenset(mount.target for mount in container.spec.mounts if mount.type == "bind" and mount.create_source)
+    own = {posixpath.normpath(mount.target): mount.create_source for mount in container.spec.mounts}
+    # What was taken over from another container is made like that.
+    created = frozenset(mount.target for mount in asked if own.get(mount.target, True))
     await environment.outside.there(mounts.make_sources, asked, created)
     await environment.outside.there(mounts.check_propagation, asked, environment.root)
     await environment.volumes.mount(container.id, asked, tell=tell)
