@@ -2,7 +2,7 @@
 
 Mostly the runtime binds a host path itself. Where that path is not enough, a bind mount of the source is held below the container's
 directory and the runtime binds that: a source in the host's mount namespace while containers live in another one (see outside.py), and
-a volume's subpath, which is opened once, below the volume's root, and cannot be swapped afterwards.
+a volume's subpath, which is opened once, below the volume's root, and cannot be swapped afterwards; a bind without what is mounted below.
 """
 
 import asyncio
@@ -64,7 +64,8 @@ def _effective(container: Container, mount: Volume, index: int) -> Volume:
 
 
 def _held(container: Container, mount: Volume) -> bool:
-    return bool(mount.subpath) or (container.environment.outside.apart and (mount.type == "bind" or mount.by_plugin))
+    # crun 1.8 takes along what is mounted below, whether told to or not.
+    return bool(mount.subpath) or mount.non_recursive or (container.environment.outside.apart and (mount.type == "bind" or mount.by_plugin))
 
 
 def _place(container: Container, index: int) -> str:
