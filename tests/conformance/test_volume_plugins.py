@@ -18,9 +18,9 @@ covers = pytest.mark.covers
 _SOCKETS = "/run/docker/plugins"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running(engine: Engine) -> Iterator[RunningPlugin]:
-    # One for all: dockerd asks each it ever knew for 15 s, whenever volumes are listed.
+    # One for all, to the engine's end: dockerd waits 15 s for each it ever knew, whenever volumes are listed.
     with tempfile.TemporaryDirectory(prefix="sk-", dir="/var/tmp") as folder, volume_plugin(folder, _SOCKETS) as one:
         yield one
 
@@ -202,28 +202,30 @@ def test_events_name_the_driver(engine: Engine, name: str, plugin: RunningPlugin
 
 
 @pytest.mark.parametrize("form", ["spec", "json", "directory"])
-def test_plugins_with_addresses_in_files(engine: Engine, name: str, form: str) -> None:
-    os.makedirs("/etc/docker/plugins", exist_ok=True)
-    path, address = f"/etc/docker/plugins/{name}.{form}", f"unix:///var/tmp/{name}/{name}x.sock"
-    if form == "directory":
-        os.makedirs(f"/etc/docker/plugins/{name}")
-        path = f"/etc/docker/plugins/{name}/{name}.spec"
-    Path(path).write_text(json.dumps({"Name": name, "Addr": address}) if form == "json" else address)
+def test_plugins_with_addresses_in_files(engine: Engine, name: str, plugin: RunningPlugin, form: str) -> None:
+    place, address = Path("/etc/docker/plugins"), f"unix://{_SOCKETS}/{plugin.name}.sock"
+    path = place / name / f"{name}.spec" if form == "directory" else place / f"{name}.{form}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"Name": name, "Addr": address}) if form == "json" else address)
     try:
-        folder = f"/var/tmp/{name}"
-        with volume_plugin(folder, folder, name=f"{name}x") as one:
-            engine.docker("volume", "create", "-d", name, name)
-            engine.docker("run", "--rm", "-v", f"{name}:/x:nocopy", "busybox", "true")
-            assert len(one.calls("Mount")) == len(one.calls("Unmount")) == 1
-            engine.docker("volume", "rm", name)
-    finally:
-        os.unlink(path)
-        if form == "directory":
-            os.rmdir(f"/etc/docker/plugins/{name}")
-
-
-def test_a_global_plugin_says_so(engine: Engine, name: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="sk-", dir="/var/tmp") as folder, volume_plugin(folder, _SOCKETS, "--scope", "global") as one:
-        engine.docker("volume", "create", "-d", one.name, name)
-        assert engine.out("volume", "inspect", "-f", "{{.Scope}}", name) == "global"
+        engine.docker("volume", "create", "-d", name, name)
+        assert engine.out("volume", "inspect", "-f", "{{.Driver}}", name) == name
+        engine.docker("run", "--rm", "-v", f"{name}:/x:nocopy", "busybox", "true")
+        assert len(plugin.calls("Mount")) == len(plugin.calls("Unmount")) == 1
         engine.docker("volume", "rm", name)
+    finally:
+        path.unlink()
+        if form == "directory":
+            path.parent.rmdir()
+
+
+@pytest.fixture(scope="session")
+def everywhere(engine: Engine) -> Iterator[RunningPlugin]:
+    with tempfile.TemporaryDirectory(prefix="sk-", dir="/var/tmp") as folder, volume_plugin(folder, _SOCKETS, "--scope", "global") as one:
+        yield one
+
+
+def test_a_global_plugin_says_so(engine: Engine, name: str, everywhere: RunningPlugin) -> None:
+    engine.docker("volume", "create", "-d", everywhere.name, name)
+    assert engine.out("volume", "inspect", "-f", "{{.Scope}}", name) == "global"
+    engine.docker("volume", "rm", name)
