@@ -124,6 +124,10 @@ class RunningPlugin:
         part.write_text(json.dumps({f"VolumeDriver.{method}": what for method, what in methods.items()}))
         part.rename(f"{self.directory}/behaviour")
 
+    def forget(self) -> None:
+        """Begins the list of calls anew."""
+        Path(f"{self.directory}/calls").unlink(missing_ok=True)
+
     def calls(self, *methods: str) -> list[tuple[str, dict[str, Any]]]:
         """Returns the calls so far, of some methods when named."""
         path = Path(f"{self.directory}/calls")
@@ -164,7 +168,7 @@ async def _main() -> None:
     plugin = Plugin(arguments.directory, arguments.scope)
     app = web.Application()
     app.router.add_post("/{method}", plugin.handle)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.2)
     await runner.setup()
     if arguments.port:
         tls = None

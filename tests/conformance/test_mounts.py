@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +36,13 @@ def _refused(engine: Engine, *words: str) -> str:
 
 @covers("run -v", "run --mount")
 def test_binds_are_made_when_missing_with_v_only(engine: Engine, name: str, tmp_path: Path) -> None:
-    engine.docker("run", "--rm", "-v", f"{tmp_path}/new/deep:/x", "busybox", "touch", "/x/f")
+    engine.docker("run", "--name", name, "-v", f"{tmp_path}/new/deep:/x/", "busybox", "touch", "/x/f")
     assert (tmp_path / "new/deep/f").exists() and (tmp_path / "new").stat().st_mode & 0o7777 == 0o755
+    # Also by those that take them over.
+    shutil.rmtree(tmp_path / "new")
+    engine.docker("run", "--rm", "--volumes-from", name, "busybox", "touch", "/x/f")
+    assert (tmp_path / "new/deep/f").exists()
+    engine.docker("rm", name)
     told = _refused(engine, "--mount", f"type=bind,source={tmp_path}/none,target=/x")
     assert f'invalid mount config for type "bind": bind source path does not exist: {tmp_path}/none' in told
     assert not (tmp_path / "none").exists()
@@ -110,7 +116,7 @@ def test_propagation(engine: Engine, name: str, mounted: Path, mode: str, shared
         return
     (mounted / "sub").mkdir()
     (mounted / "up").mkdir()
-    words = ["-d", "--name", name, "--privileged", "-v", f"{mounted}:/x:{mode}", "busybox"]
+    words = ["-d", "--name", name, "--cap-add", "SYS_ADMIN", "-v", f"{mounted}:/x:{mode}", "busybox"]
     engine.docker("run", *words, "sh", "-c", "mount -t tmpfs inner /x/up; touch /x/up/inside; sleep 1000")
     subprocess.run(["mount", "-t", "tmpfs", "outer", mounted / "sub"], check=True)
     (mounted / "sub/outside").touch()

@@ -3,11 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from skerry.api.events.v1 import events_pb2
 from skerry.containers.store import MIGRATIONS
-from skerry.containers.volume_store import SqliteVolumeStore, VolumeRecord, VolumeStore
+from skerry.containers.volume_store import SqliteVolumeStore, Use, VolumeRecord, VolumeStore
 from skerry.core.sqlite import open_database
 
 
@@ -53,3 +54,12 @@ async def test_records_survive_a_restart(tmp_path: object) -> None:
         await store.add(ONE)
     async with sqlite(f"{tmp_path}/containers.db") as store:
         assert await store.all() == [ONE]
+
+
+async def test_a_known_record_is_stored_anew(store: VolumeStore) -> None:
+    await store.add(ONE)
+    changed = msgspec.structs.replace(ONE, uses={"container:/x": Use("id", "/mnt", over=True)})
+    await store.save(changed)
+    # One that was removed stays so.
+    await store.save(TWO)
+    assert await store.all() == [changed]

@@ -8,13 +8,14 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from skerry.core.errors import InvalidArgument
+from skerry.core.errors import Failed, InvalidArgument
 
 _SYS_OPENAT2 = 437
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_BENEATH = 0x08
 _RESOLVE_IN_ROOT = 0x10
 _ATTEMPTS = 1000
+_MOST_LINKS = 255
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -58,6 +59,49 @@ def open_inside(rootfs: str, path: str | bytes, flags: int, mode: int = 0) -> in
     """Like open_at, by the root's path."""
     with opened_root(rootfs) as root:
         return open_at(root, path, flags, mode)
+
+
+def evaluate(root: int, path: str) -> str:
+    """Returns path with all links resolved below root as far as there are files; only a text: whoever opens it resolves it anew.
+
+    Raises Failed for links without end.
+    """
+    pending = _parts(path)
+    done: list[str] = []
+    links = 0
+    while pending:
+        part = pending.pop()
+        if part == "..":
+            del done[-1:]
+            continue
+        target = _link(root, "/" + "/".join(done), part)
+        if target is None:
+            done.append(part)
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise Failed(f"too many links in {path}")
+        if target.startswith("/"):
+            done = []
+        pending += _parts(target)
+    return "/" + "/".join(done)
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
+
+
+def _link(root: int, directory: str, name: str) -> str | None:
+    try:
+        fd = open_at(root, directory, os.O_PATH | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        return os.readlink(name, dir_fd=fd)
+    except OSError:
+        return None  # no link, or nothing there
+    finally:
+        os.close(fd)
 
 
 def read_inside(rootfs: str, path: str, limit: int) -> bytes:

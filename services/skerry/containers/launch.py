@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from skerry.api.networks.v1 import networks_pb2
-from skerry.containers import devices, mounts, oci, sources, users
+from skerry.containers import devices, mounts, oci, sources, targets, users
 from skerry.containers.cgroup import cgroup_path
 from skerry.containers.container import Container
 from skerry.containers.devices import refuse_device_requests
@@ -153,6 +153,9 @@ def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]
     user = users.resolve(rootfs, spec.user, list(spec.group_add))
     if spec.working_dir:
         make_directories(rootfs, spec.working_dir)
+    asked = sources.effective(container)
+    if asked:
+        targets.make(rootfs, asked)
     document = oci.build(
         oci.SpecInputs(
             id=record.id,
@@ -163,7 +166,7 @@ def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]
             user=user,
             sandbox=record.sandbox_message(),
             host=host,
-            mounts=mounts.resolved(sources.effective(container)),
+            mounts=mounts.resolved(asked),
             devices=devices.resolve(spec.devices, privileged=spec.privileged),
             block_devices=devices.block_devices(spec.resources),
             pid_namespace=pid_namespace,

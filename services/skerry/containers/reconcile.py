@@ -33,8 +33,10 @@ async def reconcile(node: Node, execs: Execs) -> None:
     await asyncio.gather(*(_one(node, execs, container) for container in containers))
     live = {container.directory for container in containers if container.state.active or container.state.phase is Phase.STARTING}
     await environment.layers.reconcile(live)
-    active = {container.id for container in containers if container.state.active}
-    _ = environment.tasks.spawn(environment.volumes.end_uses(active), "volumes' uses")
+    using = {
+        container.id for container in containers if container.state.active or container.state.phase in (Phase.STARTING, Phase.RESTARTING)
+    }
+    _ = environment.tasks.spawn(environment.volumes.end_uses(environment.volumes.left_uses(using)), "volumes' uses")
 
 
 async def _one(node: Node, execs: Execs, container: Container) -> None:

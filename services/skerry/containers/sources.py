@@ -2,11 +2,12 @@
 
 Mostly the runtime binds a host path itself. Where that path is not enough, a bind mount of the source is held below the container's
 directory and the runtime binds that: a source in the host's mount namespace while containers live in another one (see outside.py), and
-a volume's subpath, which is opened once, below the volume's root, and cannot be swapped afterwards.
+a volume's subpath, which is opened once, below the volume's root, and cannot be swapped afterwards; a bind without what is mounted below.
 """
 
 import asyncio
 import os
+import posixpath
 import stat
 from collections.abc import Iterable, Sequence
 
@@ -32,7 +33,9 @@ async def prepare(container: Container, *, tell: bool) -> None:
     asked, environment = container.record.mounts, container.environment
     if not asked:
         return
-    created = frozenset(mount.target for mount in container.spec.mounts if mount.type == "bind" and mount.create_source)
+    own = {posixpath.normpath(mount.target): mount.create_source for mount in container.spec.mounts}
+    # What was taken over from another container is made like that.
+    created = frozenset(mount.target for mount in asked if own.get(mount.target, True))
     await environment.outside.there(mounts.make_sources, asked, created)
     await environment.outside.there(mounts.check_propagation, asked, environment.root)
     await environment.volumes.mount(container.id, asked, tell=tell)
@@ -61,7 +64,8 @@ def _effective(container: Container, mount: Volume, index: int) -> Volume:
 
 
 def _held(container: Container, mount: Volume) -> bool:
-    return bool(mount.subpath) or (container.environment.outside.apart and (mount.type == "bind" or mount.by_plugin))
+    # crun 1.8 takes along what is mounted below, whether told to or not.
+    return bool(mount.subpath) or mount.non_recursive or (container.environment.outside.apart and (mount.type == "bind" or mount.by_plugin))
 
 
 def _place(container: Container, index: int) -> str:

@@ -7,6 +7,7 @@ answered that the use has ended. Whatever comes between, a restart of this servi
 import asyncio
 import logging
 import os
+from collections.abc import Iterable
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -101,17 +102,22 @@ class VolumeMounts:
         mine = f"{container_id}:"
         return [(name, key) for name, record in self._records.items() for key in record.uses if key.startswith(mine)]
 
-    async def end_uses(self, running: set[str]) -> None:
-        """Tells plugins the end of all uses but those of these containers: what a service that was killed left."""
-        for name, record in list(self._records.items()):
-            for key in record.uses:
-                if key.partition(":")[0] not in running:
-                    await self.end_use(name, key)
+    def left_uses(self, running: set[str]) -> list[tuple[str, str, str]]:
+        """Returns all uses but those of these containers, which a service that was killed left: volume, key and id."""
+        uses = [(name, key, use.id) for name, record in self._records.items() for key, use in record.uses.items()]
+        return [use for use in uses if use[1].partition(":")[0] not in running]
+
+    async def end_uses(self, uses: Iterable[tuple[str, str, str]]) -> None:
+        """Tells plugins the end of uses that were left, as far as they are not ended, or begun anew, meanwhile."""
+        for name, key, use_id in uses:
+            record = self._records.get(name)
+            if record is not None and (use := record.uses.get(key)) is not None and use.id == use_id:
+                await self.end_use(name, key)
 
     async def _begin_use(self, record: VolumeRecord, key: str) -> None:
-        if (use := record.uses.get(key)) is not None and use.mountpoint:
+        if (use := record.uses.get(key)) is not None and use.mountpoint and not use.over:
             return
-        use = use or Use(new_id())
+        use = Use(use.id if use is not None else new_id())
         await self._save(record.name, key, use)
         await failpoints.reached("containers.volumes.noted")
         asked = False
@@ -144,6 +150,7 @@ class VolumeMounts:
                 _log.warning("a volume plugin did not unmount", extra={"plugin": record.driver, "volume": name, "error": str(error)})
                 if not answered or isinstance(error, Away):
                     self._drivers.forget(record.driver)
+                    await self._save(name, key, Use(use.id, use.mountpoint, over=True))
                     return
             await self._save(name, key, None)
 

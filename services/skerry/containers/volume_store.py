@@ -21,6 +21,8 @@ class Use(msgspec.Struct, frozen=True):
     id: str
     # Empty: the plugin has not answered yet.
     mountpoint: str = ""
+    # It is over, but the plugin did not answer when it was told.
+    over: bool = False
 
 
 class VolumeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -10,12 +10,11 @@ import posixpath
 import stat
 
 from skerry.containers.copy.job import Bind, Gone, Job
-from skerry.containers.inside import make_below, open_at
+from skerry.containers.inside import evaluate, make_below, open_at
 from skerry.core import linux
 from skerry.core.errors import Failed, NotFound
 
 _PATH = os.O_PATH | os.O_CLOEXEC
-_MOST_LINKS = 255
 
 
 class View:
@@ -38,37 +37,7 @@ class View:
 
     def evaluate(self, path: str) -> str:
         """Returns path with all links resolved as far as there are files; only a text: whoever opens it resolves it anew."""
-        pending = _parts(path)
-        done: list[str] = []
-        links = 0
-        while pending:
-            part = pending.pop()
-            if part == "..":
-                del done[-1:]
-                continue
-            target = self._link("/" + "/".join(done), part)
-            if target is None:
-                done.append(part)
-                continue
-            links += 1
-            if links > _MOST_LINKS:
-                raise Failed(f"too many links in {path}")
-            if target.startswith("/"):
-                done = []
-            pending += _parts(target)
-        return "/" + "/".join(done)
-
-    def _link(self, directory: str, name: str) -> str | None:
-        try:
-            fd = self.open(directory, _PATH | os.O_DIRECTORY)
-        except OSError:
-            return None
-        try:
-            return os.readlink(name, dir_fd=fd)
-        except OSError:
-            return None  # no link, or nothing there
-        finally:
-            os.close(fd)
+        return evaluate(self.root, path)
 
     def refusal(self, real: str) -> str:
         """Returns Docker's reason why nothing may be written at a resolved path; empty when it may."""
@@ -148,7 +117,3 @@ def missing(error: OSError, job: Job) -> Exception:
     if error.errno == errno.ENOENT:
         return NotFound(f"Could not find the file {job.path} in container {job.container}")
     return Failed(f"lstat {job.path}: {(error.strerror or str(error)).lower()}")
-
-
-def _parts(path: str) -> list[str]:
-    return [part for part in reversed(path.split("/")) if part not in ("", ".")]

@@ -130,11 +130,12 @@ class Drivers:
         return self._active.setdefault(name, driver)
 
     async def all(self) -> list[Driver]:
-        """Returns those that answer, and those that did once."""
+        """Returns those that answer, or did once and are still there."""
         names = await self._outside.there(directory.names, self._places.sockets, self._places.specs)
         found = await asyncio.gather(*(self.find(name) for name in names), return_exceptions=True)
-        active = {driver.name: driver for driver in found if isinstance(driver, Driver)}
-        return [driver for _, driver in sorted({**self._active, **active}.items())]
+        for name in self._active.keys() - set(names):
+            self.forget(name)
+        return sorted((driver for driver in found if isinstance(driver, Driver)), key=lambda driver: driver.name)
 
     async def names(self) -> Sequence[str]:
         """Returns the names of those that answer."""
