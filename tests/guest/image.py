@@ -14,7 +14,7 @@ _DISK = "4G"
 # What must be loaded before the root file system can be mounted; those that are built in are left out.
 _MODULES = ("virtio_pci", "virtio_blk", "ext4", "crc32c_generic")
 # Large, and nothing that the guest runs needs them.
-_NOT_COPIED = ("pip*", "setuptools*", "mypy*", "*mypyc*", "ruff*", "boto*", "grpc_tools*", "grpcio_tools*", "pygments", "__pycache__")
+_NOT_COPIED = ("pip*", "setuptools*", "mypy*", "*mypyc*", "ruff*", "boto*", "grpc_tools*", "grpcio_tools*", "__pycache__")
 _INIT = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /dev /root
 /bin/busybox mount -t proc proc /proc

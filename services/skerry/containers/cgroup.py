@@ -8,10 +8,12 @@ _PREFIX = "skerry"
 _DEFAULT_SLICE = "system.slice"
 
 
-def cgroup_path(identifier: str, parent: str, driver: str) -> str:
+def cgroup_path(identifier: str, parent: str, driver: str, runtime: str = "", version: int = 1) -> str:
     """Returns the cgroup of a container below each hierarchy's root; a parent cannot lead above that. Pure. Raises InvalidArgument."""
     if driver == "systemd":
-        return f"{_slice_path(_slice(parent))}/{_PREFIX}-{identifier}.scope"
+        # Where it may, crun keeps its limits one level below the scope, whose own files are systemd's.
+        below = "/container" if runtime == "crun" and version == 2 else ""
+        return f"{_slice_path(_slice(parent))}/{_PREFIX}-{identifier}.scope{below}"
     return os.path.normpath(f"/{parent or _PREFIX}/{identifier}").replace("//", "/")
 
 

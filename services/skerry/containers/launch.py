@@ -64,7 +64,9 @@ async def run_process(container: Container, pid_namespace_of: Container | None, 
         raise
     # Whoever waits for the running process wants to write to it.
     container.monitor = monitor
-    cgroup = cgroup_path(container.id, container.spec.cgroup_parent, container.environment.host.cgroup_driver)
+    environment = container.environment
+    host, runtime = environment.host, environment.runtime
+    cgroup = cgroup_path(container.id, container.spec.cgroup_parent, host.cgroup_driver, runtime.name, host.cgroup_version)
     await container.apply(Launched(pid, started_ns), cgroup=cgroup)
     container.watch_exit(monitor, run)
 

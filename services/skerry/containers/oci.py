@@ -112,9 +112,6 @@ def build(inputs: SpecInputs) -> bytes:
         "mounts": _mounts(inputs, init),
         "linux": _linux(inputs, options, granted),
     }
-    if host.cgroup_driver == "systemd":
-        # crun would put the process one level below the scope, where Docker's tools do not look.
-        document["annotations"] = {"run.oci.systemd.subgroup": ""}
     if spec.uts_mode != "host":
         document["hostname"] = inputs.sandbox.hostname or spec.hostname or inputs.id[:12]
     return msgspec.json.encode(document)
