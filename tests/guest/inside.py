@@ -12,9 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 _CASES = ("test_limits.py", "test_update.py", "test_stats.py")
-_SOCKET = "/run/skerry/docker.sock"
 _PHASE = Path("/var/lib/skerry-guest-phase")
-_ENVIRON = {**os.environ, "DOCKER_HOST": f"unix://{_SOCKET}", "DOCKER_CLI_HINTS": "false", "DOCKER_BUILDKIT": "0"}
+_ENVIRON = {**os.environ, "DOCKER_HOST": "unix:///run/skerry/docker.sock", "DOCKER_CLI_HINTS": "false", "DOCKER_BUILDKIT": "0"}
 _READY_SECONDS = 300
 
 
@@ -41,6 +40,7 @@ def step(what: str, work: Callable[[], tuple[bool, str]]) -> None:
 
 def engine(**settings: str) -> None:
     """Starts the engine anew by its unit, with these settings."""
+    _ENVIRON["DOCKER_HOST"] = f"unix://{settings.get('SKERRY_RUN', '/run/skerry')}/docker.sock"
     Path("/etc/skerry.env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     run("systemctl", "restart", "skerry")
     answers()
@@ -49,14 +49,8 @@ def engine(**settings: str) -> None:
 def answers() -> None:
     deadline = time.monotonic() + _READY_SECONDS
     while True:
-        done = subprocess.run(
-            ["docker", "info", "-f", "{{.ServerVersion}} {{.CgroupDriver}}"],
-            env=_ENVIRON,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        argv = ["timeout", "60", "docker", "info", "-f", "{{.ServerVersion}} {{.CgroupDriver}}"]
+        done = subprocess.run(argv, env=_ENVIRON, capture_output=True, text=True, check=False)
         if done.returncode == 0 and len(done.stdout.split()) == 2:
             return
         if time.monotonic() > deadline:
@@ -85,8 +79,8 @@ def driver(name: str) -> Callable[[], tuple[bool, str]]:
 def cases() -> tuple[bool, str]:
     """Runs the conformance cases of limits, update and stats on the engine that runs."""
     report = "/var/tmp/report.xml"
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "600", f"--junitxml={report}", "--docker-host", f"unix://{_SOCKET}",
-            *(f"tests/conformance/{name}" for name in _CASES)]  # fmt: skip
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "600", f"--junitxml={report}"]
+    argv += ["--docker-host", _ENVIRON["DOCKER_HOST"], *(f"tests/conformance/{name}" for name in _CASES)]
     done = subprocess.run(
         argv, cwd="/opt/skerry", env={**_ENVIRON, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, timeout=3000, check=False
     )
@@ -157,7 +151,7 @@ def layers() -> tuple[bool, str]:
 
 
 def unpacked() -> tuple[bool, str]:
-    engine(SKERRY_CONTAINERS_LAYERS="directories", SKERRY_ROOT="/var/lib/skerry-unpacked", SKERRY_RUN="/run/skerry")
+    engine(SKERRY_CONTAINERS_LAYERS="directories", SKERRY_ROOT="/var/lib/skerry-unpacked", SKERRY_RUN="/run/skerry-unpacked")
     run("docker", "load", "-i", "/var/tmp/busybox.tar")
     good, detail = layers()
     return good and "form directories" in detail, detail
