@@ -44,16 +44,18 @@ def _slice_path(name: str) -> str:
 
 def oom_kills(cgroup: str) -> int:
     """Returns how many processes of cgroup (a path below each hierarchy's root) the kernel killed for lack of memory; 0 when gone."""
+    return memory_events(cgroup).get("oom_kill", 0)
+
+
+def memory_events(cgroup: str) -> dict[str, int]:
+    """Returns what the kernel counts when a cgroup meets its memory limit (version 1: only kills); empty when it is gone."""
     for path in (f"/sys/fs/cgroup/memory{cgroup}/memory.oom_control", f"/sys/fs/cgroup{cgroup}/memory.events"):
         try:
             with open(path, encoding="ascii") as file:
-                for line in file:
-                    name, _, count = line.partition(" ")
-                    if name == "oom_kill":
-                        return int(count)
+                return {name: int(count) for name, _, count in (line.partition(" ") for line in file)}
         except OSError:
             continue
-    return 0
+    return {}
 
 
 def processes(cgroup: str) -> set[int]:
