@@ -126,6 +126,8 @@ def tree(root_tar: Path, kernel: Path, work: Path) -> Path:
         shutil.copytree(_PROJECT / name, engine / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(_PROJECT / "pyproject.toml", engine)
     shutil.copytree(sysconfig.get_path("purelib"), engine / "packages", symlinks=True, ignore=shutil.ignore_patterns(*_NOT_COPIED))
+    # Here, since in the emulated machine it would take minutes.
+    run("chroot", str(tree), "/usr/bin/python3", "-m", "compileall", "-q", "/opt/skerry/services", "/opt/skerry/packages")
     docker = shutil.which("docker")
     if docker is None:
         raise SystemExit("the docker command is missing: make install")

@@ -14,7 +14,10 @@ from pathlib import Path
 _CASES = ("test_limits.py", "test_update.py", "test_stats.py")
 _PHASE = Path("/var/lib/skerry-guest-phase")
 _ENVIRON = {**os.environ, "DOCKER_HOST": "unix:///run/skerry/docker.sock", "DOCKER_CLI_HINTS": "false", "DOCKER_BUILDKIT": "0"}
-_READY_SECONDS = 300
+_READY_SECONDS = 900
+_LONG = 900.0
+# What the kernel has no part in is not tried again here.
+_ELSEWHERE = "refused or makes_no_sense or errors or the_table or the_command"
 
 
 def tell(what: str, good: bool, detail: str) -> None:
@@ -22,7 +25,7 @@ def tell(what: str, good: bool, detail: str) -> None:
         console.write("\nRESULT " + json.dumps([what, good, detail]) + "\n")
 
 
-def run(*argv: str, check: bool = True, seconds: float = 300) -> str:
+def run(*argv: str, check: bool = True, seconds: float = _LONG) -> str:
     done = subprocess.run(argv, env=_ENVIRON, capture_output=True, text=True, timeout=seconds, check=False)
     if check and done.returncode:
         raise AssertionError(f"{' '.join(argv)} failed ({done.returncode}): {done.stderr.strip()[-800:]}")
@@ -79,10 +82,22 @@ def driver(name: str) -> Callable[[], tuple[bool, str]]:
 def cases() -> tuple[bool, str]:
     """Runs the conformance cases of limits, update and stats on the engine that runs."""
     report = "/var/tmp/report.xml"
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "600", f"--junitxml={report}"]
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--timeout",
+        "600",
+        "-k",
+        f"not ({_ELSEWHERE})",
+        f"--junitxml={report}",
+    ]
     argv += ["--docker-host", _ENVIRON["DOCKER_HOST"], *(f"tests/conformance/{name}" for name in _CASES)]
     done = subprocess.run(
-        argv, cwd="/opt/skerry", env={**_ENVIRON, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, timeout=3000, check=False
+        argv, cwd="/opt/skerry", env={**_ENVIRON, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, timeout=3600, check=False
     )
     Path("/var/tmp/pytest.log").write_text(done.stdout + done.stderr)
     if done.returncode not in (0, 1):
@@ -198,21 +213,24 @@ def after_reboot() -> tuple[bool, str]:
     return states == _WANTED and other and memory.startswith("33554432 "), f"{states}; always: {memory} {limit}; exit code of `no`: {code}"
 
 
+def _remove_all() -> None:
+    run("sh", "-c", "docker ps -aq | xargs -r docker rm -f", check=False)
+
+
 def first_boot() -> None:
     step("cgroup v2, no v1 hierarchy", host)
     sys.path.insert(0, "/opt/skerry/tests")
     from images.busybox import make_busybox
 
     make_busybox("/var/tmp/busybox.tar")
-    for name in ("cgroupfs", "systemd"):
-        step(f"{name} driver: the engine starts", driver(name))
-        run("docker", "load", "-i", "/var/tmp/busybox.tar", check=False)
-        step(f"{name} driver: limits, update, stats", cases)
-        run("sh", "-c", "docker ps -aq | xargs -r docker rm -f", check=False)
-    step("systemd driver: scope, slice, update, daemon-reload", scope)
+    step("cgroupfs driver: the engine starts", driver("cgroupfs"))
+    run("docker", "load", "-i", "/var/tmp/busybox.tar", check=False)
+    step("cgroupfs driver: limits, update, stats", cases)
+    _remove_all()
     step("layers on this kernel", layers)
-    step("layers unpacked", unpacked)
-    run("sh", "-c", "docker ps -aq | xargs -r docker rm -f", check=False)
+    step("systemd driver: the engine starts", driver("systemd"))
+    step("systemd driver: scope, slice, update, daemon-reload", scope)
+    _remove_all()
     step("before the reboot", before_reboot)
     run("systemctl", "reboot", check=False)
 
@@ -224,6 +242,10 @@ def main() -> None:
         first_boot()
         return
     step("after a real reboot", after_reboot)
+    _remove_all()
+    step("systemd driver: limits, update, stats", cases)
+    _remove_all()
+    step("layers unpacked", unpacked)
     tell("end", True, "")
     run("systemctl", "poweroff", check=False)
 
