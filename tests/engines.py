@@ -214,9 +214,10 @@ def cgroups(engine: str) -> dict[str, list[str]]:
             identity = os.path.basename(path.rstrip("/"))
             if re.fullmatch("[0-9a-f]{64}", identity):
                 found.setdefault(identity, []).append(path)
-        # Where systemd makes them.
+        # Where systemd makes them; the runtime's own may be one level below.
         for path in glob.glob(f"{hierarchy.rstrip('/')}/system.slice/{parent}-*.scope/"):
-            found.setdefault(os.path.basename(path.rstrip("/")).removeprefix(f"{parent}-").removesuffix(".scope"), []).append(path)
+            identity = os.path.basename(path.rstrip("/")).removeprefix(f"{parent}-").removesuffix(".scope")
+            found.setdefault(identity, []).extend([path, *glob.glob(f"{path}container/")])
     return found
 
 

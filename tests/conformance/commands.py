@@ -30,6 +30,9 @@ _FLAGS = {
     "pause": "",
     "unpause": "",
     "top": "",
+    "stats": "-a --no-stream --no-trunc --format",
+    "update": "-m --memory-swap --memory-reservation --cpu-shares --cpu-period --cpu-quota --cpus --cpuset-cpus --cpuset-mems --pids-limit "
+    "--blkio-weight --restart",
     "port": "",
     "logs": "--tail --since --until -t -f",
     "container prune": "-f --filter",

@@ -136,6 +136,7 @@ def test_whose_network_is_counted(engine: Engine, name: str) -> None:
     assert "networks" not in one(engine, f"{name}h")
 
 
+@pytest.mark.covers("stats", "stats -a", "stats --no-stream", "stats --no-trunc", "stats --format")
 def test_the_table(engine: Engine, name: str) -> None:
     container = engine.out("run", "-d", "--name", name, "-m", "64m", "busybox", "sleep", "1000")
     engine.docker("create", "--name", f"{name}c", "busybox")

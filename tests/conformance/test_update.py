@@ -130,6 +130,7 @@ def _running_pid(engine: Engine, name: str, not_this: int = 0) -> int:
     return wait_until(pid, "a process runs")
 
 
+@pytest.mark.covers("update --restart")
 def test_a_policy_that_came_later_is_followed(engine: Engine, name: str) -> None:
     engine.docker("run", "-d", "--name", name, "--net", "none", "busybox", "sleep", "1000")
     assert engine.out("update", "--restart", "always", name) == name
@@ -142,6 +143,7 @@ def test_a_policy_that_came_later_is_followed(engine: Engine, name: str) -> None
     wait_until(lambda: engine.out("inspect", "-f", "{{.State.Status}}", name) == "exited", "it stays ended")
 
 
+@pytest.mark.covers("update", "update -m", "update --memory-swap", "update --cpus", "update --pids-limit")
 def test_the_command(engine: Engine, name: str) -> None:
     engine.docker("run", "-d", "--name", name, "--net", "none", "busybox", "sleep", "1000")
     engine.docker("create", "--name", f"{name}c", "--net", "none", "busybox")
@@ -154,3 +156,25 @@ def test_the_command(engine: Engine, name: str) -> None:
     missing = engine.docker("update", "--cpus", "1", "nosuch", check=False)
     assert missing.returncode == 1 and "No such container: nosuch" in missing.stderr
     assert update(engine, name, {}) == (200, {"Warnings": None})
+
+
+_REST = {
+    "--memory-reservation": ("16m", "MemoryReservation", str(16 * M)),
+    "--cpu-shares": ("300", "CpuShares", "300"),
+    "--cpu-period": ("50000", "CpuPeriod", "50000"),
+    "--cpu-quota": ("30000", "CpuQuota", "30000"),
+    "--cpuset-cpus": ("0", "CpusetCpus", "0"),
+    "--cpuset-mems": ("0", "CpusetMems", "0"),
+}
+
+
+@pytest.mark.covers("update --blkio-weight", *(f"update {option}" for option in _REST))
+def test_the_commands_other_options(engine: Engine, name: str) -> None:
+    engine.docker("run", "-d", "--name", name, "--net", "none", "busybox", "sleep", "1000")
+    options = [word for option, (value, _, _) in _REST.items() for word in (option, value)]
+    said = engine.docker("update", *options, "--blkio-weight", "300", name)
+    weight = engine.out("inspect", "-f", "{{.HostConfig.BlkioWeight}}", name)
+    # Kept, or discarded with a warning.
+    assert weight == "300" or (weight == "0" and "Your kernel does not support Block I/O weight" in said.stderr + said.stdout)
+    for _, field, expected in _REST.values():
+        assert engine.out("inspect", "-f", f"{{{{.HostConfig.{field}}}}}", name) == expected

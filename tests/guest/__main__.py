@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from guest import image, packages
 
 _CACHE = Path(__file__).parents[2] / ".cache/guest"
-_PATIENCE = 3600
+_PATIENCE = 2 * 3600
 
 
 def main() -> None:
@@ -48,8 +48,8 @@ def boot(emulator: Path, kernel: Path) -> list[tuple[str, bool, str]]:
         "-L", str(emulator / "usr/share/qemu"), "-L", str(emulator / "usr/share/seabios"), "-vga", "none", "-display", "none",
         "-nic", "none",
         "-kernel", str(image_file), "-initrd", str(_CACHE / "initramfs.gz"),
-        "-append", "console=ttyS0 panic=-1 systemd.show_status=0 systemd.unified_cgroup_hierarchy=1 "
-        "systemd.mask=serial-getty@ttyS0.service",
+        "-append",
+        "console=ttyS0 panic=-1 systemd.show_status=0 systemd.unified_cgroup_hierarchy=1 systemd.mask=serial-getty@ttyS0.service",
         "-drive", f"file={_CACHE / 'disk.ext4'},format=raw,if=virtio,cache=unsafe", "-device", "virtio-rng-pci",
         "-serial", "stdio", "-monitor", "none",
     ]  # fmt: skip

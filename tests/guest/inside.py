@@ -12,10 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 _CASES = ("test_limits.py", "test_update.py", "test_stats.py")
-_SOCKET = "/run/skerry/docker.sock"
 _PHASE = Path("/var/lib/skerry-guest-phase")
-_ENVIRON = {**os.environ, "DOCKER_HOST": f"unix://{_SOCKET}", "DOCKER_CLI_HINTS": "false", "DOCKER_BUILDKIT": "0"}
-_READY_SECONDS = 300
+_ENVIRON = {**os.environ, "DOCKER_HOST": "unix:///run/skerry/docker.sock", "DOCKER_CLI_HINTS": "false", "DOCKER_BUILDKIT": "0"}
+_READY_SECONDS = 900
+_LONG = 900.0
+# What the kernel has no part in is not tried again here.
+_ELSEWHERE = "refused or makes_no_sense or errors or the_table or the_command"
 
 
 def tell(what: str, good: bool, detail: str) -> None:
@@ -23,7 +25,7 @@ def tell(what: str, good: bool, detail: str) -> None:
         console.write("\nRESULT " + json.dumps([what, good, detail]) + "\n")
 
 
-def run(*argv: str, check: bool = True, seconds: float = 300) -> str:
+def run(*argv: str, check: bool = True, seconds: float = _LONG) -> str:
     done = subprocess.run(argv, env=_ENVIRON, capture_output=True, text=True, timeout=seconds, check=False)
     if check and done.returncode:
         raise AssertionError(f"{' '.join(argv)} failed ({done.returncode}): {done.stderr.strip()[-800:]}")
@@ -41,6 +43,7 @@ def step(what: str, work: Callable[[], tuple[bool, str]]) -> None:
 
 def engine(**settings: str) -> None:
     """Starts the engine anew by its unit, with these settings."""
+    _ENVIRON["DOCKER_HOST"] = f"unix://{settings.get('SKERRY_RUN', '/run/skerry')}/docker.sock"
     Path("/etc/skerry.env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     run("systemctl", "restart", "skerry")
     answers()
@@ -49,14 +52,8 @@ def engine(**settings: str) -> None:
 def answers() -> None:
     deadline = time.monotonic() + _READY_SECONDS
     while True:
-        done = subprocess.run(
-            ["docker", "info", "-f", "{{.ServerVersion}} {{.CgroupDriver}}"],
-            env=_ENVIRON,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        argv = ["timeout", "60", "docker", "info", "-f", "{{.ServerVersion}} {{.CgroupDriver}}"]
+        done = subprocess.run(argv, env=_ENVIRON, capture_output=True, text=True, check=False)
         if done.returncode == 0 and len(done.stdout.split()) == 2:
             return
         if time.monotonic() > deadline:
@@ -85,12 +82,26 @@ def driver(name: str) -> Callable[[], tuple[bool, str]]:
 def cases() -> tuple[bool, str]:
     """Runs the conformance cases of limits, update and stats on the engine that runs."""
     report = "/var/tmp/report.xml"
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "600", f"--junitxml={report}", "--docker-host", f"unix://{_SOCKET}",
-            *(f"tests/conformance/{name}" for name in _CASES)]  # fmt: skip
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--timeout",
+        "600",
+        "-k",
+        f"not ({_ELSEWHERE})",
+        f"--junitxml={report}",
+    ]
+    argv += ["--docker-host", _ENVIRON["DOCKER_HOST"], *(f"tests/conformance/{name}" for name in _CASES)]
     done = subprocess.run(
-        argv, cwd="/opt/skerry", env={**_ENVIRON, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, timeout=3000, check=False
+        argv, cwd="/opt/skerry", env={**_ENVIRON, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, timeout=3600, check=False
     )
     Path("/var/tmp/pytest.log").write_text(done.stdout + done.stderr)
+    if done.returncode not in (0, 1):
+        raise AssertionError(f"pytest ended with {done.returncode}: {(done.stdout + done.stderr)[-1200:]}")
     every = list(ElementTree.parse(report).getroot().iter("testcase"))
     failed = [case for case in every if any(case.find(what) is not None for what in ("failure", "error"))]
     for case in failed:
@@ -102,31 +113,32 @@ def cases() -> tuple[bool, str]:
 
 
 def scope() -> tuple[bool, str]:
-    """systemd knows the container as a unit with its limits, in the slice that was asked for."""
+    """systemd knows the container as a unit, in the slice that was asked for; its limits outlive a reload of systemd."""
     container = run(
         "docker", "run", "-d", "--net", "none", "-m", "64m", "--cpus", "0.5", "--cgroup-parent", "one-two.slice", "busybox", "sleep", "1000"
     )
     unit = f"skerry-{container}.scope"
-    shown = run("systemctl", "show", "-p", "ControlGroup,MemoryMax,CPUQuotaPerSecUSec,ActiveState", unit)
+    shown = run("systemctl", "show", "-p", "ControlGroup,ActiveState", unit)
     run("docker", "update", "-m", "48m", "--memory-swap", "96m", container)
     run("systemctl", "daemon-reload")
-    after = run("systemctl", "show", "-p", "MemoryMax", unit)
-    limit = Path(f"/sys/fs/cgroup/one.slice/one-two.slice/{unit}/memory.max").read_text().strip()
-    refused = subprocess.run(
-        ["docker", "create", "--cgroup-parent", "/x", "busybox"], env=_ENVIRON, capture_output=True, text=True, timeout=120, check=False
-    ).stderr
+    process = run("docker", "inspect", "-f", "{{.State.Pid}}", container)
+    own = Path(f"/proc/{process}/cgroup").read_text().strip().removeprefix("0::")
+    limit, swap, cpu = (Path(f"/sys/fs/cgroup{own}/{name}").read_text().strip() for name in ("memory.max", "memory.swap.max", "cpu.max"))
+    counted = run("docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", container)
+    argv = ["docker", "create", "--cgroup-parent", "/x", "busybox"]
+    refused = subprocess.run(argv, env=_ENVIRON, capture_output=True, text=True, timeout=120, check=False).stderr
     run("docker", "rm", "-f", container)
     gone = run("systemctl", "show", "-p", "ActiveState", unit)
     good = (
         f"ControlGroup=/one.slice/one-two.slice/{unit}" in shown
-        and "MemoryMax=67108864" in shown
-        and "CPUQuotaPerSecUSec=500ms" in shown
-        and after == "MemoryMax=50331648"
-        and limit == "50331648"
+        and own.startswith(f"/one.slice/one-two.slice/{unit}")
+        and (limit, swap, cpu) == (str(48 << 20), str(48 << 20), "50000 100000")
+        and counted.endswith(" / 48MiB")
         and 'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"' in refused
         and gone == "ActiveState=inactive"
     )
-    return good, f"{' '.join(shown.split())}; updated: {after}, memory.max {limit}; removed: {gone}; {refused.strip()}"
+    place = own.replace(container, "ID")
+    return good, f"{place}: after update and daemon-reload {limit}, {swap}, {cpu}; stats {counted}; removed: {gone}; {refused.strip()}"
 
 
 def layers() -> tuple[bool, str]:
@@ -154,7 +166,7 @@ def layers() -> tuple[bool, str]:
 
 
 def unpacked() -> tuple[bool, str]:
-    engine(SKERRY_CONTAINERS_LAYERS="directories", SKERRY_ROOT="/var/lib/skerry-unpacked", SKERRY_RUN="/run/skerry")
+    engine(SKERRY_CONTAINERS_LAYERS="directories", SKERRY_ROOT="/var/lib/skerry-unpacked", SKERRY_RUN="/run/skerry-unpacked")
     run("docker", "load", "-i", "/var/tmp/busybox.tar")
     good, detail = layers()
     return good and "form directories" in detail, detail
@@ -201,21 +213,24 @@ def after_reboot() -> tuple[bool, str]:
     return states == _WANTED and other and memory.startswith("33554432 "), f"{states}; always: {memory} {limit}; exit code of `no`: {code}"
 
 
+def _remove_all() -> None:
+    run("sh", "-c", "docker ps -aq | xargs -r docker rm -f", check=False)
+
+
 def first_boot() -> None:
     step("cgroup v2, no v1 hierarchy", host)
     sys.path.insert(0, "/opt/skerry/tests")
     from images.busybox import make_busybox
 
     make_busybox("/var/tmp/busybox.tar")
-    for name in ("cgroupfs", "systemd"):
-        step(f"{name} driver: the engine starts", driver(name))
-        run("docker", "load", "-i", "/var/tmp/busybox.tar", check=False)
-        step(f"{name} driver: limits, update, stats", cases)
-        run("sh", "-c", "docker ps -aq | xargs -r docker rm -f", check=False)
-    step("systemd driver: scope, slice, update, daemon-reload", scope)
+    step("cgroupfs driver: the engine starts", driver("cgroupfs"))
+    run("docker", "load", "-i", "/var/tmp/busybox.tar", check=False)
+    step("cgroupfs driver: limits, update, stats", cases)
+    _remove_all()
     step("layers on this kernel", layers)
-    step("layers unpacked", unpacked)
-    run("sh", "-c", "docker ps -aq | xargs -r docker rm -f", check=False)
+    step("systemd driver: the engine starts", driver("systemd"))
+    step("systemd driver: scope, slice, update, daemon-reload", scope)
+    _remove_all()
     step("before the reboot", before_reboot)
     run("systemctl", "reboot", check=False)
 
@@ -227,6 +242,10 @@ def main() -> None:
         first_boot()
         return
     step("after a real reboot", after_reboot)
+    _remove_all()
+    step("systemd driver: limits, update, stats", cases)
+    _remove_all()
+    step("layers unpacked", unpacked)
     tell("end", True, "")
     run("systemctl", "poweroff", check=False)
 

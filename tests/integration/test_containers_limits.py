@@ -112,7 +112,7 @@ async def test_fifty_streams_of_samples_at_once(node: NodeUnderTest) -> None:
     # Two pauses of a second, and room for a busy machine.
     assert loop.time() - begun < 6
     for first, second, third in every:
-        assert first.preread_ns == 0 and first.memory.usage > 0 and first.pids_current == 1
+        assert first.preread_ns == 0 and first.memory.usage > 0 and first.pids_current >= 1
         assert (second.preread_ns, third.preread_ns) == (first.read_ns, second.read_ns)
         assert third.precpu == second.cpu
     await node.remove(container)

@@ -24,6 +24,12 @@ def test_the_place_and_what_the_runtime_is_told(parent: str, driver: str, path: 
     assert (cgroup_path("ID", parent, driver), cgroups_path("ID", parent, driver)) == (path, asked)
 
 
+def test_crun_keeps_its_limits_below_the_scope_on_version_2() -> None:
+    assert cgroup_path("ID", "", "systemd", "crun", 2) == "/system.slice/skerry-ID.scope/container"
+    assert cgroup_path("ID", "", "systemd", "runc", 2) == "/system.slice/skerry-ID.scope"
+    assert cgroup_path("ID", "", "cgroupfs", "crun", 2) == "/skerry/ID"
+
+
 @pytest.mark.parametrize("parent", ["/x", "x", ".slice", "a--b.slice", "-a.slice", "a-.slice", "a/b.slice", "../x.slice"])
 def test_systemd_takes_slices_only(parent: str) -> None:
     text = 'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"'

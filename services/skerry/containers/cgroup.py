@@ -8,10 +8,12 @@ _PREFIX = "skerry"
 _DEFAULT_SLICE = "system.slice"
 
 
-def cgroup_path(identifier: str, parent: str, driver: str) -> str:
+def cgroup_path(identifier: str, parent: str, driver: str, runtime: str = "", version: int = 1) -> str:
     """Returns the cgroup of a container below each hierarchy's root; a parent cannot lead above that. Pure. Raises InvalidArgument."""
     if driver == "systemd":
-        return f"{_slice_path(_slice(parent))}/{_PREFIX}-{identifier}.scope"
+        # Where it may, crun keeps its limits one level below the scope, whose own files are systemd's.
+        below = "/container" if runtime == "crun" and version == 2 else ""
+        return f"{_slice_path(_slice(parent))}/{_PREFIX}-{identifier}.scope{below}"
     return os.path.normpath(f"/{parent or _PREFIX}/{identifier}").replace("//", "/")
 
 
@@ -42,16 +44,18 @@ def _slice_path(name: str) -> str:
 
 def oom_kills(cgroup: str) -> int:
     """Returns how many processes of cgroup (a path below each hierarchy's root) the kernel killed for lack of memory; 0 when gone."""
+    return memory_events(cgroup).get("oom_kill", 0)
+
+
+def memory_events(cgroup: str) -> dict[str, int]:
+    """Returns what the kernel counts when a cgroup meets its memory limit (version 1: only kills); empty when it is gone."""
     for path in (f"/sys/fs/cgroup/memory{cgroup}/memory.oom_control", f"/sys/fs/cgroup{cgroup}/memory.events"):
         try:
             with open(path, encoding="ascii") as file:
-                for line in file:
-                    name, _, count = line.partition(" ")
-                    if name == "oom_kill":
-                        return int(count)
+                return {name: int(count) for name, _, count in (line.partition(" ") for line in file)}
         except OSError:
             continue
-    return 0
+    return {}
 
 
 def processes(cgroup: str) -> set[int]:

@@ -13,10 +13,11 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.events.v1 import events_pb2
 from skerry.containers import health
-from skerry.containers.cgroup import cgroup_path, oom_kills
+from skerry.containers.cgroup import cgroup_path
 from skerry.containers.environment import Environment
 from skerry.containers.events import container_event
 from skerry.containers.monitors import Exit, Monitor
+from skerry.containers.oom import OomWatch
 from skerry.containers.prober import Prober
 from skerry.containers.record import Record, container_message
 from skerry.containers.runtime import Runtime
@@ -76,6 +77,7 @@ class Container:
         self._relaunch = relaunch
         self._release_mounts = release_mounts
         self._changed = asyncio.Event()
+        self._oom: OomWatch | None = None
         self._cleanup: asyncio.Task[None] | None = None
 
     @property
@@ -170,6 +172,8 @@ class Container:
         """Follows a process that runs: its end becomes an event."""
         self.monitor = monitor
         self._follow_health()
+        if self._oom is None:
+            self.watch_memory(self.cgroup)
         _ = self.environment.tasks.spawn(self._watch_exit(monitor, run), f"exit {self.id[:12]}")
 
     async def cleaned_up(self) -> None:
@@ -182,6 +186,17 @@ class Container:
         # Without a pid namespace of its own, the first process's death does not end the others.
         every = bool(self.spec.pid_mode) and number == signal.SIGKILL
         await self.runtime.kill(self.id, number, every=every)
+
+    def watch_memory(self, cgroup: str) -> None:
+        """Follows what the kernel kills there for lack of memory; before the process starts, or once it is found running."""
+        self.forget_memory()
+        self._oom = OomWatch(cgroup, self.environment.host.cgroup_version)
+
+    def forget_memory(self) -> None:
+        """Ends that."""
+        if self._oom is not None:
+            self._oom.close()
+            self._oom = None
 
     def forget_execs(self) -> None:
         """Forgets the execs that were never started: the container's end is theirs. Running ones have monitors that tell their end."""
@@ -215,7 +230,8 @@ class Container:
             ended = found
             break
         await monitor.close()
-        oom = oom_kills(self.cgroup) > 0
+        oom = self._oom is not None and self._oom.killed(ended.code)
+        self.forget_memory()
         await self.apply(Exited(run, ended.code, ended.time_ns or time.time_ns(), oom))
 
     async def follow_process(self, *, sandbox: bool) -> None:

@@ -60,6 +60,7 @@ async def run_process(container: Container, pid_namespace_of: Container | None, 
     except BaseException as error:
         failure = _failure(container, error)
         container.failed_starts += 1
+        container.forget_memory()
         await container.apply(StartFailed(failure[0], str(failure[1]), time.time_ns()))
         await container.cleaned_up()
         if isinstance(error, (SkerryError, CreateFailed, OSError)):
@@ -67,9 +68,13 @@ async def run_process(container: Container, pid_namespace_of: Container | None, 
         raise
     # Whoever waits for the running process wants to write to it.
     container.monitor = monitor
-    cgroup = cgroup_path(container.id, container.spec.cgroup_parent, container.environment.host.cgroup_driver)
-    await container.apply(Launched(pid, started_ns), cgroup=cgroup)
+    await container.apply(Launched(pid, started_ns), cgroup=_cgroup(container))
     container.watch_exit(monitor, run)
+
+
+def _cgroup(container: Container) -> str:
+    host, runtime = container.environment.host, container.environment.runtime
+    return cgroup_path(container.id, container.spec.cgroup_parent, host.cgroup_driver, runtime.name, host.cgroup_version)
 
 
 def _failure(container: Container, error: BaseException) -> tuple[int, SkerryError]:
@@ -106,6 +111,7 @@ async def _bring_up(
         if container.runtime == environment.runtime:
             environment.filters.learn(config, container.id)
         await failpoints.reached("containers.start.created")
+        container.watch_memory(_cgroup(container))
         # Taken before: the process may end before the answer comes, and no end is earlier than its start.
         started_ns = time.time_ns()
         await monitor.start()

@@ -113,9 +113,6 @@ def build(inputs: SpecInputs) -> bytes:
     }
     if annotations := dict(spec.annotations):
         document["annotations"] = annotations
-    if host.cgroup_driver == "systemd":
-        # crun would put the process one level below the scope, where Docker's tools do not look.
-        document["annotations"] = {**annotations, "run.oci.systemd.subgroup": ""}
     if spec.uts_mode != "host":
         document["hostname"] = inputs.sandbox.hostname or spec.hostname or inputs.id[:12]
     return msgspec.json.encode(document)

@@ -7,6 +7,7 @@ import shutil
 import time
 
 from skerry.containers import mounts
+from skerry.containers.cgroup import oom_kills
 from skerry.containers.commit import thaw
 from skerry.containers.container import Container
 from skerry.containers.execs import Execs
@@ -68,7 +69,7 @@ async def _running(container: Container) -> None:
             container.watch_exit(monitor, run)
             await thaw(container)
         case Exit(code=code, time_ns=time_ns, run=ended) if ended == run:
-            await container.apply(Exited(run, code, time_ns))
+            await container.apply(Exited(run, code, time_ns, oom_kills(container.cgroup) > 0))
         case _:
             _log.warning("a container has no monitor any more", extra={"container": container.id})
             sandbox = _sandbox_is_there(container)

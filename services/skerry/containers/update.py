@@ -6,6 +6,7 @@ from typing import Any
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.containers import oci_resources
+from skerry.containers.cgroup import processes
 from skerry.containers.container import Container
 from skerry.containers.limits import KernelLimits, check
 from skerry.containers.state import Phase, Policy, Updated
@@ -114,7 +115,7 @@ async def _apply(container: Container, old: pb.Resources, new: pb.Resources) -> 
         await runtime.update(container.id, _numbers(forward))
         await asyncio.to_thread(_lift, container, forward, host.cgroup_version)
     except Failed:
-        if not await asyncio.to_thread(_exists, container.cgroup, host.cgroup_version):
+        if not await asyncio.to_thread(processes, container.cgroup):
             return
         # Part of it may have been refused already: what can be undone is.
         for section in backward:
@@ -187,7 +188,3 @@ def _write(path: str, value: str) -> None:
         os.write(fd, value.encode())
     finally:
         os.close(fd)
-
-
-def _exists(cgroup: str, version: int) -> bool:
-    return os.path.exists(f"{_ROOT}{cgroup}" if version == 2 else f"{_ROOT}/memory{cgroup}")
