@@ -16,6 +16,7 @@ from skerry.api.containers.v1 import containers_pb2, execs_pb2, volumes_pb2
 from skerry.api.containers.v1.containers_pb2_grpc import add_ContainersServiceServicer_to_server
 from skerry.api.containers.v1.execs_pb2_grpc import add_ExecsServiceServicer_to_server
 from skerry.api.containers.v1.volumes_pb2_grpc import add_VolumesServiceServicer_to_server
+from skerry.containers import apparmor
 from skerry.containers.environment import Environment, read_boot_id
 from skerry.containers.exec_service import ExecsService
 from skerry.containers.execs import Execs
@@ -92,6 +93,9 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
         shipper = Shipper(tls=tls_of(settings), quota=settings.quota, away_quota=settings.away_quota, disk_share=settings.disk_share)
         await stack.enter_async_context(shipper)
         runtime = await probe(settings.run, settings.runtime)
+        host = host_facts()
+        if host.apparmor:
+            host = msgspec.structs.replace(host, apparmor_default=await apparmor.load_default())
         journal = Journal(database)
         environment = Environment(
             root=settings.root,
@@ -103,7 +107,7 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
             copy_silence=settings.copy_silence,
             image_store=settings.images or f"unix:{settings.run}/images.sock",
             router=settings.logs or f"unix:{settings.run}/logs.sock",
-            host=host_facts(),
+            host=host,
             outside=outside or Outside(),
             runtimes=Runtimes(settings.run, runtime),
             filters=await compiled_filters(runtime),

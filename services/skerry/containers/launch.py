@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from skerry.api.networks.v1 import networks_pb2
-from skerry.containers import devices, mounts, oci, users
+from skerry.containers import apparmor, devices, mounts, oci, users
 from skerry.containers.container import Container
 from skerry.containers.devices import refuse_device_requests
 from skerry.containers.inside import make_directories
@@ -88,6 +88,8 @@ async def _bring_up(
     rootfs = await environment.layers.mount_rootfs(container.directory, record.layer_messages())
     await failpoints.reached("containers.start.mounted")
     refuse_device_requests(container.spec)
+    if container.apparmor_profile == apparmor.DEFAULT:
+        await apparmor.load_default()  # a reload of the host's profiles may have dropped it
     pid_namespace, ipc_namespace = _pid_namespace(pid_namespace_of), _ipc_namespace(ipc_namespace_of)
     await make_mounts(container, tell=True)
     shm_path = await asyncio.to_thread(_shared_memory, ipc_namespace_of) if ipc_namespace_of else ""

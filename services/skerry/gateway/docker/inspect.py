@@ -46,7 +46,7 @@ def inspect(
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": container.apparmor_profile,
         "ExecIDs": list(container.exec_ids) or None,
         "HostConfig": host_config(container, version),
         "GraphDriver": {"Data": dict(container.graph_driver), "Name": container.graph_driver_name or "overlay2"},
