@@ -54,11 +54,12 @@ def test_platform_of_a_present_image(engine: Engine) -> None:
 
 
 @covers("run --use-api-socket")
-def test_without_credentials_the_api_socket_needs_its_place_on_the_host(engine: Engine) -> None:
-    """The command makes it a bind mount of /var/run/docker.sock."""
-    result = engine.docker("create", "--use-api-socket", "busybox", check=False)
-    binds = engine.request("GET", f"/containers/{result.stdout.strip()}/json")[1]["HostConfig"]["Mounts"] if not result.returncode else []
-    assert result.returncode or binds[0]["Target"] == "/var/run/docker.sock"
+def test_the_engines_own_socket(engine: Engine, name: str) -> None:
+    """The command mounts the socket that it talks to itself."""
+    script = "test -S /var/run/docker.sock && echo socket"
+    assert engine.out("run", "--name", name, "--use-api-socket", "busybox", "sh", "-c", script) == "socket"
+    [mounted] = engine.request("GET", f"/containers/{name}/json")[1]["HostConfig"]["Mounts"]
+    assert (mounted["Source"], mounted["Target"]) == (engine.socket, "/var/run/docker.sock")
 
 
 @covers(
