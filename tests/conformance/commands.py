@@ -19,7 +19,7 @@ _FLAGS = {
     "rename": "",
     "ps": "-a -q -s -n -l -f --format --no-trunc",
     "inspect": "--format --type",
-    "exec": "-i -t -d -e -w -u --env-file --detach-keys",
+    "exec": "-i -t -d -e -w -u --env-file --detach-keys --privileged",
     "cp": "-a -L -",
     "volume create": "-d --label -o",
     "volume ls": "-q -f --format",

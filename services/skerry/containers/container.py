@@ -12,12 +12,12 @@ import msgspec
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.events.v1 import events_pb2
-from skerry.containers import apparmor, security
-from skerry.containers.cgroup import oom_kills
+from skerry.containers import apparmor, health, security
+from skerry.containers.cgroup import cgroup_path, oom_kills
 from skerry.containers.environment import Environment
 from skerry.containers.events import container_event
 from skerry.containers.monitors import Exit, Monitor
-from skerry.containers.oci import cgroup_path
+from skerry.containers.prober import Prober
 from skerry.containers.record import Record, container_message
 from skerry.containers.runtime import Runtime
 from skerry.containers.settle import Settlement
@@ -31,12 +31,15 @@ from skerry.containers.state import (
     Launch,
     Lost,
     PauseOver,
+    Phase,
+    Policy,
     RestartAfter,
     State,
     TellEnded,
     TellNeedsSandbox,
-    step,
+    Updated,
 )
+from skerry.containers.transitions import step
 from skerry.containers.wait import Waiters
 from skerry.core.errors import Failed
 
@@ -53,7 +56,9 @@ _FIND_SECONDS = 0.1
 class Container:
     """Applies events to the record and carries out what follows. One operation that starts or removes it at a time: `operation`."""
 
-    def __init__(self, environment: Environment, settlement: Settlement, record: Record, relaunch: "Relaunch") -> None:
+    def __init__(
+        self, environment: Environment, settlement: Settlement, record: Record, relaunch: "Relaunch", release_mounts: "Relaunch"
+    ) -> None:
         self.environment = environment
         self.record = record
         self.spec = record.spec_message()
@@ -65,8 +70,11 @@ class Container:
         self.stdin_claimed_run = 0
         # Grows with each start that failed: who waits for the start's output looks at it.
         self.failed_starts = 0
+        check = health.check_of(self.spec)
+        self._prober = Prober(self, check) if check else None
         self._settlement = settlement
         self._relaunch = relaunch
+        self._release_mounts = release_mounts
         self._changed = asyncio.Event()
         self._cleanup: asyncio.Task[None] | None = None
 
@@ -103,10 +111,16 @@ class Container:
         """Directory of its output."""
         return f"{self.directory}/spool"
 
+    @property
+    def cgroup(self) -> str:
+        """Path of its cgroup below each hierarchy's root."""
+        # Fixed at the start: the driver may be another one since then.
+        return self.record.cgroup or cgroup_path(self.record.id, self.spec.cgroup_parent, "cgroupfs")
+
     def message(self) -> pb.Container:
         """Returns the wire's view."""
         graph = self.environment.layers.graph_driver(self.directory, self.record.layer_messages())
-        message = container_message(self.record, graph, list(self.execs))
+        message = container_message(self.record, graph, [name for name, each in self.execs.items() if each.record.exit_code is None])
         message.apparmor_profile = self.apparmor_profile
         return message
 
@@ -116,10 +130,28 @@ class Container:
         Raises what `step` raises; then nothing has changed.
         """
         state, actions = step(self.record.state, event)
+        if self._prober is not None:
+            changes["health"] = health.follow(self.record.health, self.record.state, state)
         self.record = msgspec.structs.replace(self.record, state=state, **changes)
         events = [container_event(self.record, action.action, action.attributes) for action in actions if isinstance(action, Emit)]
         self._notify()
+        self._follow_health()
         await self.environment.finish(self._carry_out(self.record, events, actions), f"apply {self.id[:12]}")
+
+    async def probed(self, check: health.Check, result: health.Result) -> None:
+        """Takes the result of a probe into the record. One that comes when the container runs no more counts for nothing."""
+        if self.state.phase is not Phase.RUNNING:
+            return
+        before = self.record.health or health.Health()
+        after = health.after_probe(before, check, result, self.state.started_ns)
+        self.record = msgspec.structs.replace(self.record, health=after)
+        events = [container_event(self.record, f"health_status: {after.status}")] if after.status != before.status else []
+        await self.environment.finish(self._save(self.record, events), f"health {self.id[:12]}")
+
+    async def update(self, spec: pb.ContainerSpec, policy: Policy | None) -> None:
+        """Takes another spec, and restart policy, into the record. Raises Conflict when the container is being removed."""
+        await self.apply(Updated(policy), spec=spec.SerializeToString())
+        self.spec = spec
 
     async def publish(self, action: str, attributes: dict[str, str] | None = None) -> None:
         """Publishes an event that changes nothing in the record."""
@@ -147,6 +179,7 @@ class Container:
     def watch_exit(self, monitor: Monitor, run: int) -> None:
         """Follows a process that runs: its end becomes an event."""
         self.monitor = monitor
+        self._follow_health()
         _ = self.environment.tasks.spawn(self._watch_exit(monitor, run), f"exit {self.id[:12]}")
 
     async def cleaned_up(self) -> None:
@@ -161,9 +194,13 @@ class Container:
         await self.runtime.kill(self.id, number, every=every)
 
     def forget_execs(self) -> None:
-        """Ends the records of execs: the container's end was theirs."""
-        for each in self.execs.values():
-            each.container_ended()
+        """Forgets the execs that were never started: the container's end is theirs. Running ones have monitors that tell their end."""
+        for exec_id in [each.record.id for each in self.execs.values() if not each.record.started]:
+            del self.execs[exec_id]
+
+    def _follow_health(self) -> None:
+        if self._prober is not None:
+            self._prober.follow(runs=self.state.phase is Phase.RUNNING)
 
     def _notify(self) -> None:
         self._changed.set()
@@ -188,7 +225,7 @@ class Container:
             ended = found
             break
         await monitor.close()
-        oom = oom_kills(cgroup_path(self.id, self.spec.cgroup_parent)) > 0
+        oom = oom_kills(self.cgroup) > 0
         await self.apply(Exited(run, ended.code, ended.time_ns or time.time_ns(), oom))
 
     async def follow_process(self, *, sandbox: bool) -> None:
@@ -207,9 +244,7 @@ class Container:
         return None
 
     async def _carry_out(self, record: Record, events: Sequence[events_pb2.Event], actions: Sequence[Action]) -> None:
-        await self.environment.store.save(record, events)
-        for event in events:
-            self.environment.journal.published(event)
+        await self._save(record, events)
         for action in actions:
             match action:
                 case Answer():
@@ -228,6 +263,11 @@ class Container:
                     self._cleanup = self.environment.tasks.spawn(self._clean_up(action.final), f"clean up {self.id[:12]}")
                 case Emit():
                     pass  # published above
+
+    async def _save(self, record: Record, events: Sequence[events_pb2.Event]) -> None:
+        await self.environment.store.save(record, events)
+        for event in events:
+            self.environment.journal.published(event)
 
     def _tell_ended(self, action: TellEnded) -> None:
         self._settlement.ended(self.ended_message(action.run))
@@ -252,8 +292,11 @@ class Container:
             _log.warning("the runtime did not delete an ended container", extra={"container": self.id, "error": str(error)})
         if previous is not None:
             await previous.close()
+        if self._prober is not None:
+            await self._prober.stopped()
         if final:
             await self.environment.layers.unmount_rootfs(self.directory)
+            await self._release_mounts(self)
             await self.environment.volumes.unmount(self.id)
 
 

@@ -1,7 +1,7 @@
 """OCI runtime specifications as dockerd writes them. Pure: everything that had to be looked up is in the inputs."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2
 from skerry.api.networks.v1 import networks_pb2
 from skerry.containers import apparmor, capabilities, oci_mounts, oci_resources, seccomp, security
+from skerry.containers.cgroup import cgroups_path
 from skerry.containers.devices import HostDevice
 from skerry.containers.host import HostFacts
 from skerry.containers.oci_mounts import ResolvedMount
@@ -61,6 +62,8 @@ class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
     mounts: Sequence[ResolvedMount] = ()
     # From devices.resolve.
     devices: Sequence[HostDevice] = ()
+    # From devices.block_devices.
+    block_devices: Mapping[str, tuple[int, int]] = {}
     # "/proc/N/ns/pid" and ".../ipc" for the modes container:ID; empty otherwise.
     pid_namespace: str = ""
     ipc_namespace: str = ""
@@ -83,6 +86,7 @@ def validate(spec: containers_pb2.ContainerSpec, host: HostFacts) -> list[str]:
     if spec.userns_mode not in ("", "host"):
         raise InvalidArgument(f"invalid userns mode: {spec.userns_mode}")
     _init(spec, host)
+    cgroups_path("", spec.cgroup_parent, host.cgroup_driver)
     warnings = []
     lacking = [
         name
@@ -91,10 +95,6 @@ def validate(spec: containers_pb2.ContainerSpec, host: HostFacts) -> list[str]:
     ]
     if lacking and spec.cap_add:
         warnings.append(f"This host cannot grant {', '.join(lacking)}")
-    if host.cgroup_version == 2 and spec.resources.oom_kill_disable:
-        warnings.append("OomKillDisable is not supported on cgroup v2. OomKillDisable discarded.")
-    if host.cgroup_version == 2 and spec.resources.HasField("memory_swappiness"):
-        warnings.append("Memory swappiness is not supported on cgroup v2. Memory swappiness discarded.")
     return warnings
 
 
@@ -111,8 +111,11 @@ def build(inputs: SpecInputs) -> bytes:
         "mounts": _mounts(inputs, init),
         "linux": _linux(inputs, options, granted),
     }
-    if spec.annotations:
-        document["annotations"] = dict(spec.annotations)
+    if annotations := dict(spec.annotations):
+        document["annotations"] = annotations
+    if host.cgroup_driver == "systemd":
+        # crun would put the process one level below the scope, where Docker's tools do not look.
+        document["annotations"] = {**annotations, "run.oci.systemd.subgroup": ""}
     if spec.uts_mode != "host":
         document["hostname"] = inputs.sandbox.hostname or spec.hostname or inputs.id[:12]
     return msgspec.json.encode(document)
@@ -142,6 +145,8 @@ def exec_process(
     )
     if user is not None:
         process["user"] = _user(user)
+        # What _process added for the container's own user is not this one's.
+        process["env"] = _with_home([each for each in process["env"] if each != "HOME=/" or each in env], user)
     if cwd:
         process["cwd"] = cwd
     process["terminal"] = tty
@@ -168,6 +173,11 @@ def overlaid(base: Iterable[str], over: Iterable[str]) -> list[str]:
     return list(result.values())
 
 
+def _with_home(env: list[str], user: User) -> list[str]:
+    """Adds the home of a user who has none: crun, other than runc, leaves it out. Others' is the runtime's business."""
+    return env if user.home != "/" or any(each.startswith("HOME=") for each in env) else [*env, "HOME=/"]
+
+
 def _process(inputs: SpecInputs, options: security.SecurityOptions, granted: list[str], init: list[str]) -> dict[str, Any]:
     spec = inputs.spec
     hostname = inputs.sandbox.hostname or spec.hostname or inputs.id[:12]
@@ -176,7 +186,7 @@ def _process(inputs: SpecInputs, options: security.SecurityOptions, granted: lis
         "terminal": spec.tty,
         "user": _user(inputs.user),
         "args": [*init, *inputs.args],
-        "env": overlaid(base, inputs.env),
+        "env": _with_home(overlaid(base, inputs.env), inputs.user),
         "cwd": os.path.normpath(spec.working_dir) if spec.working_dir else "/",
         "capabilities": _capability_sets(granted, inputs.user.uid),
         "oomScoreAdj": oci_resources.oom_score_adj(spec.oom_score_adj, inputs.host),
@@ -234,9 +244,9 @@ def _linux(inputs: SpecInputs, options: security.SecurityOptions, granted: list[
     linux: dict[str, Any] = {
         "resources": {
             "devices": oci_resources.devices(inputs.devices, spec.device_cgroup_rules, privileged=spec.privileged),
-            **oci_resources.limits(spec.resources, host),
+            **oci_resources.limits(spec.resources, host, inputs.block_devices),
         },
-        "cgroupsPath": cgroup_path(inputs.id, spec.cgroup_parent),
+        "cgroupsPath": cgroups_path(inputs.id, spec.cgroup_parent, host.cgroup_driver),
         "namespaces": _namespaces(inputs),
     }
     if sysctls := _sysctls(spec, inputs.sandbox.mode):
@@ -251,11 +261,6 @@ def _linux(inputs: SpecInputs, options: security.SecurityOptions, granted: list[
         linux["maskedPaths"] = list(spec.masked_paths.values if spec.HasField("masked_paths") else MASKED_PATHS)
         linux["readonlyPaths"] = list(spec.readonly_paths.values if spec.HasField("readonly_paths") else READONLY_PATHS)
     return linux
-
-
-def cgroup_path(identifier: str, parent: str) -> str:
-    """Returns the cgroup of a container below each hierarchy's root; a parent cannot lead above that."""
-    return os.path.normpath(f"/{parent or 'skerry'}/{identifier}").replace("//", "/")
 
 
 def default_cgroupns_mode(host: HostFacts) -> str:

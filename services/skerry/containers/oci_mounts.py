@@ -51,6 +51,7 @@ class ResolvedMount(msgspec.Struct, frozen=True):
     # tmpfs: as the user gave them, split at commas.
     options: tuple[str, ...] = ()
     non_recursive: bool = False
+    recursively_read_only: bool = False
 
 
 def mount(destination: str, kind: str, source: str, options: Sequence[str]) -> dict[str, Any]:
@@ -157,7 +158,7 @@ def _user_mount(asked: ResolvedMount) -> dict[str, Any]:
         raise InvalidArgument(f'invalid mount config for type "{asked.type}": invalid propagation mode: {asked.propagation}')
     options = ["bind" if asked.non_recursive else "rbind"]
     if asked.read_only:
-        options.append("ro")
+        options.append("rro" if asked.recursively_read_only else "ro")
     propagation = asked.propagation or ("rprivate" if asked.type == "bind" else "")
     if propagation:
         options.append(propagation)

@@ -5,6 +5,7 @@ import os
 import shutil
 
 from skerry.containers.runtime import KNOWN, Runtime, probe
+from skerry.containers.runtime_program import mounted
 from skerry.core.errors import Failed, InvalidArgument
 
 # How containerd names the shim whose runtime is runc; Docker takes it since 23.0.
@@ -26,7 +27,7 @@ class Runtimes:
         known = self._tried.get(name)
         if known is not None or name not in KNOWN:
             return known or self.default
-        return Runtime(name, shutil.which(name) or name, "unknown", os.path.join(self._directory, name))
+        return Runtime(name, shutil.which(name) or name, "unknown", os.path.join(self._directory, name), self.default.systemd)
 
     async def usable(self, asked: str) -> Runtime:
         """Returns the runtime for a new container; empty: the default. Raises InvalidArgument for an unknown or absent one, Failed."""
@@ -38,7 +39,9 @@ class Runtimes:
                 if name not in KNOWN or shutil.which(name) is None:
                     raise InvalidArgument(f"unknown or invalid runtime name: {asked}")
                 try:
-                    self._tried[name] = await probe(self._directory, name)
+                    driver = "systemd" if self.default.systemd else "cgroupfs"
+                    found = await probe(self._directory, name, cgroup_driver=driver)
+                    self._tried[name] = await asyncio.to_thread(mounted, found, self._directory)
                 except Failed as error:
                     raise Failed(f"runtime {asked} cannot be used: {error}") from None
             return self._tried[name]

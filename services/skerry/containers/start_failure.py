@@ -13,6 +13,7 @@ _CREATE = "failed to create shim task: OCI runtime create failed: "
 
 _RUNC_LINE = re.compile(r'level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"')
 _CRUN_PREFIX = re.compile(r"^(?:\d{4}-\d\d-\d\dT[\d:.]+Z?:? *)?(?:(?:crun|\[[a-z:]*\]):? +)?")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _RUNC_PREFIX = re.compile(r"^(?:runc (?:create|run) failed: |exec failed: |unable to start container process: )+")
 # The second form: crun from 1.20 on.
 _CRUN_NOT_FOUND = re.compile(r"executable file [`'\"]?(.*?)[`'\"]? not found|^cannot find [`'\"](?P<name>.*)[`'\"] in \$PATH")
@@ -59,7 +60,7 @@ def plain(text: str) -> str:
     found = _RUNC_LINE.findall(text)
     if found:
         return re.sub(r"\\(.)", r"\1", found[-1])[:_TEXT_LIMIT]
-    lines = [line for line in text.strip().splitlines() if line.strip()]
+    lines = [line for line in _COLOURS.sub("", text).strip().splitlines() if line.strip()]
     return _CRUN_PREFIX.sub("", lines[-1].strip())[:_TEXT_LIMIT] if lines else "the runtime said nothing"
 
 

@@ -189,7 +189,7 @@ class Monitor:
 
     def _refused(self, code: int, problem: str) -> None:
         if self._job["tty"]:
-            text = self._runtime.said()
+            text = self._runtime.said_on_terminal()
         else:
             stdin, out, err = self._pipes
             text = runtime.read_text(err)

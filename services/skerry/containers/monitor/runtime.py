@@ -11,7 +11,8 @@ from typing import Any
 from skerry.containers.monitor import protocol
 from skerry.containers.monitor.loop import IN, Loop
 
-_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+# The second: see containers/runtime.py.
+_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "_LIBCONTAINER_CLONED_BINARY": "1"}
 # Python ignores SIGPIPE, the monitor ignores the others; ignored signals stay ignored over exec.
 _DEFAULT_SIGNALS = [signal.SIGPIPE, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 _CONSOLE = "console.sock"
@@ -93,13 +94,13 @@ class Runtime:
         with open(self._job["pid_file"]) as file:
             return int(file.read())
 
-    def take_terminal(self) -> int:
+    def take_terminal(self, seconds: float = _CONSOLE_SECONDS) -> int:
         """Receives the terminal that the runtime sent. Raises OSError when it did not."""
         assert self._console is not None
-        self._console.settimeout(_CONSOLE_SECONDS)
+        self._console.settimeout(seconds)
         connection, _ = self._console.accept()
         with connection:
-            connection.settimeout(_CONSOLE_SECONDS)
+            connection.settimeout(seconds)
             _, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4))
         fds = array.array("i")
         for _, kind, data in ancillary:
@@ -122,6 +123,13 @@ class Runtime:
             return read_text(fd)
         finally:
             os.close(fd)
+
+    def said_on_terminal(self) -> str:
+        """Returns what a create that failed wrote to the terminal that it had made: crun's exec reports there."""
+        try:
+            return self.said() or read_text(self.take_terminal(0))
+        except OSError:
+            return ""  # it sent none
 
     def close(self) -> None:
         """Gives back terminal and sockets."""
@@ -199,7 +207,7 @@ def read_text(fd: int) -> str:
     while size < protocol.ERROR_LIMIT:
         try:
             part = os.read(fd, protocol.ERROR_LIMIT)
-        except BlockingIOError:
+        except OSError:  # nothing is there, or the terminal's other end is closed
             break
         if not part:
             break

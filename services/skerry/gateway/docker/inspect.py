@@ -7,6 +7,7 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.networks.v1 import networks_pb2
 from skerry.core import ids
+from skerry.gateway.docker import limits
 from skerry.gateway.docker.ports import port_map
 from skerry.gateway.docker.sandbox import endpoint_settings, network_name
 from skerry.gateway.docker.times import rfc3339
@@ -65,7 +66,7 @@ def inspect(
 
 def state(value: pb.State) -> dict[str, Any]:
     """Returns inspect's State."""
-    return {
+    document: dict[str, Any] = {
         "Status": STATUS[value.status],
         "Running": value.status in _RUNNING,
         "Paused": value.status == pb.STATUS_PAUSED,
@@ -78,6 +79,16 @@ def state(value: pb.State) -> dict[str, Any]:
         "StartedAt": rfc3339(value.started_ns),
         "FinishedAt": rfc3339(value.finished_ns),
     }
+    if value.HasField("health"):
+        document["Health"] = {
+            "Status": value.health.status,
+            "FailingStreak": value.health.failing_streak,
+            "Log": [
+                {"Start": rfc3339(r.start_ns), "End": rfc3339(r.end_ns), "ExitCode": r.exit_code, "Output": r.output}
+                for r in value.health.log
+            ],
+        }
+    return document
 
 
 def mount_point(mount: pb.MountPoint) -> dict[str, Any]:
@@ -95,6 +106,7 @@ def host_config(container: pb.Container, version: Version) -> dict[str, Any]:
     """Returns HostConfig as it was given at create, with what the node decided."""
     document: dict[str, Any] = msgspec.json.decode(container.docker_host_config_json or "{}")
     spec = container.spec
+    limits.show(document, spec)
     document["CgroupnsMode"] = spec.cgroupns_mode
     document["ConsoleSize"] = document.get("ConsoleSize") or [0, 0]
     document["Runtime"] = document.get("Runtime") or container.runtime

@@ -32,11 +32,7 @@ IGNORED = {
         )
     },
 }
-_KERNEL_MEMORY_LEAST = 6 << 20
 _PORTS_DISCARDED = "Published ports are discarded when using host network mode"
-_KERNEL_MEMORY_DEPRECATED = "Specifying a kernel memory limit is deprecated and will be removed in a future release."
-_KERNEL_MEMORY_DISCARDED = "Your kernel does not support kernel memory limit capabilities. Limitation discarded."
-_CPU_PERCENT_DISCARDED = "linux does not support CPU percent. Percent discarded."
 
 
 def check_options(host: dict[str, Any], networking: dict[str, Any], version: Version) -> list[str]:
@@ -130,13 +126,6 @@ def _discard(host: dict[str, Any], version: Version) -> list[str]:
     if version >= NO_KERNEL_MEMORY:
         # The field is no more: dockerd reads it from older clients only.
         host.pop("KernelMemory", None)
-    elif limit := host.pop("KernelMemory", 0):
-        if 0 < limit < _KERNEL_MEMORY_LEAST:
-            raise InvalidArgument("Minimum kernel memory limit allowed is 6MB")
-        # Linux 5.16 took it away, and the OCI runtimes ignore it.
-        warnings += [_KERNEL_MEMORY_DEPRECATED, _KERNEL_MEMORY_DISCARDED]
-    if host.pop("CpuPercent", 0):
-        warnings.append(_CPU_PERCENT_DISCARDED)
     if host.get("NetworkMode") == "host" and host.get("PortBindings"):
         warnings.append(_PORTS_DISCARDED)
     if host.get("MemorySwappiness") == -1:
