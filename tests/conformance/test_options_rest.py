@@ -53,6 +53,24 @@ def test_platform_of_a_present_image(engine: Engine) -> None:
     assert engine.out("run", "--rm", "-q", "--pull", "never", "--platform", f"linux/{machine}", "busybox", "echo", "ran") == "ran"
 
 
+@covers("run --platform")
+@pytest.mark.parametrize(
+    ("platform", "said"),
+    [
+        ("linux/s390x", "does not match the specified platform: wanted linux/s390x, actual: linux/"),
+        ("s390x", "does not match the specified platform: wanted linux/s390x, actual: linux/"),
+        ("windows/amd64", "does not match the specified platform: wanted windows/amd64, actual: linux/"),
+        ("nosuch", '"nosuch": unknown operating system or architecture: invalid argument'),
+        ("a/b/c/d", '"a/b/c/d": cannot parse platform specifier: invalid argument'),
+        ("linux", ""),
+    ],
+)
+def test_platform_of_another_kind(engine: Engine, platform: str, said: str) -> None:
+    status, answer = engine.request("POST", f"/containers/create?platform={platform}", {"Image": "busybox"})
+    assert status == (201 if not said else 404 if "match" in said else 400)
+    assert said in answer.get("message", "")
+
+
 @covers("run --use-api-socket")
 def test_the_engines_own_socket(engine: Engine, name: str) -> None:
     """The command mounts the socket that it talks to itself."""

@@ -12,7 +12,7 @@ from skerry.containers.cgroup import cgroup_path
 from skerry.containers.container import Container
 from skerry.containers.devices import refuse_device_requests
 from skerry.containers.inside import make_directories
-from skerry.containers.layers.mounts import mount_shm
+from skerry.containers.layers.mounts import mount_shm, unmount_all
 from skerry.containers.merge import command_of
 from skerry.containers.monitors import CreateFailed, Job, Monitor
 from skerry.containers.oci_mounts import DEFAULT_SHM_SIZE, SHM_PATH
@@ -151,6 +151,7 @@ def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]
     pid_namespace, ipc_namespace, shm_path = namespaces
     if spec.ipc_mode == "shareable":
         shm_path = f"{container.directory}/shm"
+        unmount_all(shm_path)  # each run begins with an empty one
         mount_shm(shm_path, spec.shm_size or DEFAULT_SHM_SIZE)
     user = users.resolve(rootfs, spec.user, list(spec.group_add))
     if spec.working_dir:
