@@ -1,5 +1,7 @@
 """docker run: storage, runtimes, platforms, pulling, and options that need what this host does not have."""
 
+import contextlib
+import glob
 import os
 
 import pytest
@@ -18,13 +20,12 @@ def test_runc_by_name_and_by_its_shims_name(engine: Engine, name: str) -> None:
 
 @covers("run --cgroup-parent")
 def test_cgroup_parent(engine: Engine, name: str) -> None:
-    said = engine.out("run", "--name", name, "--cgroup-parent", "/sk-options", "busybox", "grep", ":pids:\\|^0::", "/proc/self/cgroup")
-    identity = engine.out("inspect", "-f", "{{.Id}}", name)
-    assert f"/sk-options/{identity}" in said
-    for hierarchy in os.listdir("/sys/fs/cgroup"):
-        for folder in (f"/sys/fs/cgroup/{hierarchy}/sk-options", "/sys/fs/cgroup/sk-options"):
-            if os.path.isdir(folder):
-                os.rmdir(folder)
+    said = engine.out("run", "--name", name, "--cgroup-parent", f"/sk-{name}", "busybox", "grep", ":pids:\\|^0::", "/proc/self/cgroup")
+    assert f"/sk-{name}/{engine.out('inspect', '-f', '{{.Id}}', name)}" in said
+    engine.docker("rm", name)
+    for folder in ("/sys/fs/cgroup", *glob.glob("/sys/fs/cgroup/*/")):
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(f"{folder}/sk-{name}")
 
 
 @covers("run --tmpfs")

@@ -42,3 +42,21 @@ async def test_names_of_runtimes() -> None:
         assert (await node.get(await node.create("true", runtime="io.containerd.runc.v2"))).runtime == "runc"
         info = await call(lambda: node.containers.Info(pb.InfoRequest()))
         assert {"crun", "runc"} <= set(info.runtimes) and info.default_runtime in info.runtimes
+
+
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+async def test_terminals_however_long_the_nodes_directory_is(runtime: str) -> None:
+    """A socket's name has 107 bytes at most; that of an exec's console is longer below any directory."""
+    async with containers_node(SKERRY_CONTAINERS_RUNTIME=runtime) as node:
+        await node.end()
+        node.root = f"{node.base}/{'long' * 10}"
+        await node.start(SKERRY_CONTAINERS_RUNTIME=runtime)
+        container_id, code, output = await node.run_to_end("tty", tty=True)
+        assert (code, output) == (0, b"/dev/pts/0\r\n")
+        await node.start_container(container_id, run=2)
+        await node.remove(container_id)
+        sleeper = await node.create("sleep", "300")
+        await node.start_container(sleeper)
+        assert (await run_exec(node, sleeper, "tty", tty=True))[:2] == (0, b"/dev/pts/0\r\n")
+        folder = f"{node.run}/tty"
+        assert not os.path.isdir(folder) or os.listdir(folder) == []

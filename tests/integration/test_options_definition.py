@@ -4,9 +4,13 @@ Taking effect means more than being shown again: what the container is made of (
 /etc, its mounts and networks) differs from that of a plain container, in the way that the property asks for.
 """
 
+import contextlib
 import copy
+import glob
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +35,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with skerry_engine() as one:
         one.docker("load", "-i", archive)
         yield one
+    for folder in ("/sys/fs/cgroup", *glob.glob("/sys/fs/cgroup/*/")):
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(f"{folder}/sk-options")
+    shutil.rmtree("/var/tmp/sk-options", ignore_errors=True)
 
 
 class Made(NamedTuple):

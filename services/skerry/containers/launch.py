@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from skerry.api.networks.v1 import networks_pb2
-from skerry.containers import apparmor, devices, mounts, oci, sources, users
+from skerry.containers import apparmor, consoles, devices, mounts, oci, sources, users
 from skerry.containers.cgroup import cgroup_path
 from skerry.containers.container import Container
 from skerry.containers.devices import refuse_device_requests
@@ -116,6 +116,8 @@ async def _bring_up(
         # The runtime's delete, run by the clean-up, ends the process; the monitor ends with it.
         container.monitor = monitor
         raise
+    finally:
+        consoles.forget(container.runtime, container.id)
     return monitor, pid, started_ns
 
 
@@ -182,7 +184,7 @@ def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]
 def _job(container: Container, run: int) -> Job:
     environment, spec, directory = container.environment, container.spec, container.directory
     pid_file = f"{directory}/pid"
-    console = f"{directory}/console.sock" if spec.tty else None
+    console = consoles.console(container.runtime, directory, container.id) if spec.tty else None
     return Job(
         directory=directory,
         create=container.runtime.create(container.id, directory, pid_file, console),
