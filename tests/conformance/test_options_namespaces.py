@@ -50,6 +50,12 @@ def test_shared_memory_of_another_container(engine: Engine, name: str) -> None:
 
 
 @covers("run --ipc")
+def test_shared_memory_is_empty_at_each_start(engine: Engine, name: str) -> None:
+    engine.docker("run", "--name", name, "--ipc", "shareable", "busybox", "sh", "-c", "ls /dev/shm; touch /dev/shm/file")
+    assert engine.out("start", "-a", name) == ""
+
+
+@covers("run --ipc")
 def test_private_memory_is_not_shared(engine: Engine, name: str) -> None:
     engine.docker("run", "-d", "--name", name, "busybox", "sleep", "300")
     result = engine.docker("run", "--rm", "--ipc", f"container:{name}", "busybox", "true", check=False)

@@ -1,5 +1,7 @@
 """docker run: storage, runtimes, platforms, pulling, and options that need what this host does not have."""
 
+import contextlib
+import glob
 import os
 
 import pytest
@@ -18,13 +20,12 @@ def test_runc_by_name_and_by_its_shims_name(engine: Engine, name: str) -> None:
 
 @covers("run --cgroup-parent")
 def test_cgroup_parent(engine: Engine, name: str) -> None:
-    said = engine.out("run", "--name", name, "--cgroup-parent", "/sk-options", "busybox", "grep", ":pids:\\|^0::", "/proc/self/cgroup")
-    identity = engine.out("inspect", "-f", "{{.Id}}", name)
-    assert f"/sk-options/{identity}" in said
-    for hierarchy in os.listdir("/sys/fs/cgroup"):
-        for folder in (f"/sys/fs/cgroup/{hierarchy}/sk-options", "/sys/fs/cgroup/sk-options"):
-            if os.path.isdir(folder):
-                os.rmdir(folder)
+    said = engine.out("run", "--name", name, "--cgroup-parent", f"/sk-{name}", "busybox", "grep", ":pids:\\|^0::", "/proc/self/cgroup")
+    assert f"/sk-{name}/{engine.out('inspect', '-f', '{{.Id}}', name)}" in said
+    engine.docker("rm", name)
+    for folder in ("/sys/fs/cgroup", *glob.glob("/sys/fs/cgroup/*/")):
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(f"{folder}/sk-{name}")
 
 
 @covers("run --tmpfs")
@@ -53,12 +54,31 @@ def test_platform_of_a_present_image(engine: Engine) -> None:
     assert engine.out("run", "--rm", "-q", "--pull", "never", "--platform", f"linux/{machine}", "busybox", "echo", "ran") == "ran"
 
 
+@covers("run --platform")
+@pytest.mark.parametrize(
+    ("platform", "said"),
+    [
+        ("linux/s390x", "does not match the specified platform: wanted linux/s390x, actual: linux/"),
+        ("s390x", "does not match the specified platform: wanted linux/s390x, actual: linux/"),
+        ("windows/amd64", "does not match the specified platform: wanted windows/amd64, actual: linux/"),
+        ("nosuch", '"nosuch": unknown operating system or architecture: invalid argument'),
+        ("a/b/c/d", '"a/b/c/d": cannot parse platform specifier: invalid argument'),
+        ("linux", ""),
+    ],
+)
+def test_platform_of_another_kind(engine: Engine, platform: str, said: str) -> None:
+    status, answer = engine.request("POST", f"/containers/create?platform={platform}", {"Image": "busybox"})
+    assert status == (201 if not said else 404 if "match" in said else 400)
+    assert said in answer.get("message", "")
+
+
 @covers("run --use-api-socket")
-def test_without_credentials_the_api_socket_needs_its_place_on_the_host(engine: Engine) -> None:
-    """The command makes it a bind mount of /var/run/docker.sock."""
-    result = engine.docker("create", "--use-api-socket", "busybox", check=False)
-    binds = engine.request("GET", f"/containers/{result.stdout.strip()}/json")[1]["HostConfig"]["Mounts"] if not result.returncode else []
-    assert result.returncode or binds[0]["Target"] == "/var/run/docker.sock"
+def test_the_engines_own_socket(engine: Engine, name: str) -> None:
+    """The command mounts the socket that it talks to itself."""
+    script = "test -S /var/run/docker.sock && echo socket"
+    assert engine.out("run", "--name", name, "--use-api-socket", "busybox", "sh", "-c", script) == "socket"
+    [mounted] = engine.request("GET", f"/containers/{name}/json")[1]["HostConfig"]["Mounts"]
+    assert (mounted["Source"], mounted["Target"]) == (engine.socket, "/var/run/docker.sock")
 
 
 @covers(

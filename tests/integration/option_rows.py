@@ -45,7 +45,7 @@ class SeenBy(NamedTuple):
 
 
 class Unless(NamedTuple):
-    """Depends on kernel and host: takes effect, is refused by name, or is discarded with a warning."""
+    """Depends on kernel and host: takes effect, is discarded with a warning, or is refused in the words of Docker or of the kernel."""
 
 
 Expected = Effect | Lacks | Refused | Warned | Shown | Ignored | SeenBy | Unless
@@ -71,21 +71,24 @@ _DEVICE = {"PathOnHost": "/dev/null", "PathInContainer": "/dev/other", "CgroupPe
 _PORTS = {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "18080"}]}
 _GPU = {"Driver": "made-up", "Count": -1, "Capabilities": [["gpu"]], "Options": {"a": "b"}}
 _RATE = [{"Path": "/dev/vda", "Rate": 1 << 20}]
+# What every kernel can, with the line of the specification that it makes.
 _LIMITS = {
+    "CpuPeriod": (50_000, "cpu.period=50000"),
+    "CpuQuota": (20_000, "cpu.quota=20000"),
+    "CpuShares": (77, "cpu.shares=77"),
+    "CpusetCpus": ("0", "cpu.cpus=0"),
+    "CpusetMems": ("0", "cpu.mems=0"),
+    "Memory": (64 << 20, "memory.limit=67108864"),
+    "MemoryReservation": (32 << 20, "memory.reservation=33554432"),
+    "NanoCpus": (500_000_000, "cpu.quota=50000"),
+    "PidsLimit": (77, "pids.limit=77"),
+}
+_LIMITS_OF_SOME_HOSTS = {
     "BlkioWeight": 300,
-    "CpuPeriod": 50_000,
-    "CpuQuota": 20_000,
     "CpuRealtimePeriod": 1_000_000,
     "CpuRealtimeRuntime": 1000,
-    "CpuShares": 77,
-    "CpusetCpus": "0",
-    "CpusetMems": "0",
     "KernelMemoryTCP": 64 << 20,
-    "Memory": 64 << 20,
-    "MemoryReservation": 32 << 20,
     "MemorySwappiness": 13,
-    "NanoCpus": 500_000_000,
-    "PidsLimit": 77,
 }
 
 # Properties, request, what comes of it.
@@ -116,7 +119,7 @@ ROWS: list[tuple[str, Body, Expected]] = [
                 "StartInterval": 6_000_000_000,
             }
         },
-        Shown(),
+        effect("Health.Status=starting"),
     ),
     ("Config.ArgsEscaped", {"ArgsEscaped": True}, Ignored()),
     ("Config.Image", {"Image": "nosuchimage"}, Refused("No such image: nosuchimage:latest")),
@@ -129,7 +132,8 @@ ROWS: list[tuple[str, Body, Expected]] = [
     ("Config.StopSignal", {"StopSignal": "SIGUSR1"}, SeenBy("conformance/test_lifecycle.py", "test_stop_signal_and_timeout")),
     ("Config.StopTimeout", {"StopTimeout": 3}, SeenBy("conformance/test_lifecycle.py", "test_stop_signal_and_timeout")),
     ("Config.Shell", {"Shell": ["/bin/ash"]}, Ignored()),
-    *((f"HostConfig.{name}", host(**{name: value}), Unless()) for name, value in _LIMITS.items()),
+    *((f"HostConfig.{name}", host(**{name: value}), effect(line)) for name, (value, line) in _LIMITS.items()),
+    *((f"HostConfig.{name}", host(**{name: value}), Unless()) for name, value in _LIMITS_OF_SOME_HOSTS.items()),
     ("HostConfig.MemorySwap", host(Memory=64 << 20, MemorySwap=96 << 20), Unless()),
     ("HostConfig.OomKillDisable", host(Memory=64 << 20, OomKillDisable=True), Unless()),
     (
@@ -155,7 +159,7 @@ ROWS: list[tuple[str, Body, Expected]] = [
     ("HostConfig.CpuPercent", host(CpuPercent=10), Warned("does not support CPU percent")),
     ("HostConfig.IOMaximumIOps", host(IOMaximumIOps=10), Refused("maximum IOPs")),
     ("HostConfig.IOMaximumBandwidth", host(IOMaximumBandwidth=10), Refused("maximum bandwidth")),
-    ("HostConfig.Binds", host(Binds=["/usr:/mnt/x:ro"]), effect("destination=/mnt/x", "source=/usr")),
+    ("HostConfig.Binds", host(Binds=["/usr:/mnt/x:ro"]), effect("destination=/mnt/x", "Source=/usr", "RW=false")),
     ("HostConfig.ContainerIDFile", host(ContainerIDFile="/nosuch/cid"), Ignored()),
     ("HostConfig.LogConfig HostConfig.LogConfig.Type", host(LogConfig={"Type": "none", "Config": {}}), Lacks("LogPath=/")),
     ("HostConfig.LogConfig.Config", host(LogConfig={"Type": "json-file", "Config": {"nosuch": "1"}}), Refused("unknown log opt 'nosuch'")),
@@ -169,7 +173,7 @@ ROWS: list[tuple[str, Body, Expected]] = [
     ("HostConfig.VolumeDriver", host(VolumeDriver="nosuch", Binds=["vol1:/mnt/x"]), Refused("nosuch|HostConfig.VolumeDriver")),
     ("HostConfig.VolumesFrom", host(VolumesFrom=["nosuch"]), Refused("No such container: nosuch")),
     ("HostConfig.Mounts HostConfig.Mounts.Type HostConfig.Mounts.Source HostConfig.Mounts.Target HostConfig.Mounts.ReadOnly",
-     mount(Type="bind", Source="/usr", ReadOnly=True), effect("destination=/mnt/x", "options.1=ro")),
+     mount(Type="bind", Source="/usr", ReadOnly=True), effect("destination=/mnt/x", "Source=/usr", "RW=false")),
     ("HostConfig.Mounts.Consistency", mount(Type="bind", Source="/usr", Consistency="cached"), effect("destination=/mnt/x")),
     ("HostConfig.Mounts.BindOptions HostConfig.Mounts.BindOptions.Propagation",
      mount(Type="bind", Source="/usr", BindOptions={"Propagation": "private"}), effect("=private")),

@@ -24,6 +24,18 @@ RUNC = 'time="2026-11-24T11:34:49Z" level=error msg="runc create failed: unable 
             MISSING,
         ),
         (
+            "open /proc/sys/net/nosuch: No such file or directory",
+            "x",
+            127,
+            f"{START}error during container init: open /proc/sys/net/nosuch: no such file or directory: unknown",
+        ),
+        (
+            "write to /proc/sys/net/ipv4/ip_forward: Invalid argument",
+            "x",
+            128,
+            f"{START}error during container init: write /proc/sys/net/ipv4/ip_forward: invalid argument: unknown",
+        ),
+        (
             "2026-11-24T11:33:09.471813Z: " + CRUN_MISSING,
             "nosuch",
             127,

@@ -16,6 +16,7 @@ from skerry.api.containers.v1 import containers_pb2, execs_pb2, volumes_pb2
 from skerry.api.containers.v1.containers_pb2_grpc import add_ContainersServiceServicer_to_server
 from skerry.api.containers.v1.execs_pb2_grpc import add_ExecsServiceServicer_to_server
 from skerry.api.containers.v1.volumes_pb2_grpc import add_VolumesServiceServicer_to_server
+from skerry.containers import apparmor
 from skerry.containers.cgroup_moves import CgroupMoves
 from skerry.containers.environment import Environment, engine_start, read_boot_id
 from skerry.containers.exec_service import ExecsService
@@ -104,6 +105,8 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
         shipper = Shipper(tls=tls_of(settings), quota=settings.quota, away_quota=settings.away_quota, disk_share=settings.disk_share)
         await stack.enter_async_context(shipper)
         host = host_facts(settings.cgroup_driver)
+        if host.apparmor:
+            host = msgspec.structs.replace(host, apparmor_default=await apparmor.load_default())
         runtime = await probe(settings.run, settings.runtime, cgroup_driver=host.cgroup_driver)
         runtime = await asyncio.to_thread(mounted, runtime, settings.run)
         journal = Journal(database)

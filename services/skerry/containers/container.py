@@ -12,7 +12,7 @@ import msgspec
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.events.v1 import events_pb2
-from skerry.containers import health
+from skerry.containers import apparmor, health, security
 from skerry.containers.cgroup import cgroup_path
 from skerry.containers.environment import Environment
 from skerry.containers.events import container_event
@@ -86,6 +86,14 @@ class Container:
         return self.environment.runtimes.of(self.record.runtime)
 
     @property
+    def apparmor_profile(self) -> str:
+        """The AppArmor profile that its process runs under; empty: none."""
+        if not self.environment.host.apparmor:
+            return ""
+        options = security.parse(self.spec.security_opt)
+        return apparmor.profile_of(options, self.environment.host, privileged=self.spec.privileged)
+
+    @property
     def id(self) -> str:
         """The full id."""
         return self.record.id
@@ -114,7 +122,9 @@ class Container:
     def message(self) -> pb.Container:
         """Returns the wire's view."""
         graph = self.environment.layers.graph_driver(self.directory, self.record.layer_messages())
-        return container_message(self.record, graph, [name for name, each in self.execs.items() if each.record.exit_code is None])
+        message = container_message(self.record, graph, [name for name, each in self.execs.items() if each.record.exit_code is None])
+        message.apparmor_profile = self.apparmor_profile
+        return message
 
     async def apply(self, event: Event, **changes: object) -> None:
         """Takes event into the record (with other changed fields), stores it and carries out what follows, even if the caller goes.

@@ -11,7 +11,7 @@ import msgspec
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.containers.v1 import execs_pb2
-from skerry.containers import oci, stdin, users
+from skerry.containers import consoles, oci, stdin, users
 from skerry.containers.attach import BEHIND, client_output, hold_name
 from skerry.containers.container import Container
 from skerry.containers.events import exec_action
@@ -192,6 +192,8 @@ class Exec:
             except BaseException:
                 await monitor.close()
                 raise
+            finally:
+                consoles.forget(self.container.runtime, self.record.id)
         except CreateFailed as error:
             await self._failed(explain(error.text, spec.cmd[0] if spec.cmd else "", additional=True))
         except SkerryError as error:
@@ -271,7 +273,7 @@ class Exec:
 
     def _job(self, opened: execs_pb2.ExecOpen, rows: int, columns: int) -> Job:
         environment, directory = self.container.environment, self.directory
-        console = f"{directory}/console.sock" if self.record.tty else None
+        console = consoles.console(self.container.runtime, directory, self.record.id) if self.record.tty else None
         return Job(
             directory=directory,
             create=self.container.runtime.exec(self.container.id, f"{directory}/process.json", f"{directory}/pid", console),

@@ -37,6 +37,8 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str = "amd64"
     kernel: tuple[int, int] = (6, 1)
     apparmor: bool = False
+    # Profile of containers that ask for none; empty: none could be loaded.
+    apparmor_default: str = ""
     # RLIMIT_* to the engine's hard limit, which only CAP_SYS_RESOURCE may exceed; -1: infinity.
     hard_limits: dict[str, int] = {}
     # The engine's own, below which nobody without CAP_SYS_RESOURCE gets.

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 
 from skerry.api.networks.v1 import networks_pb2
-from skerry.containers import devices, mounts, oci, sources, targets, users
+from skerry.containers import apparmor, consoles, devices, mounts, oci, sources, targets, users
 from skerry.containers.cgroup import cgroup_path
 from skerry.containers.container import Container
 from skerry.containers.devices import refuse_device_requests
 from skerry.containers.inside import make_directories
-from skerry.containers.layers.mounts import mount_shm
+from skerry.containers.layers.mounts import mount_shm, unmount_all
 from skerry.containers.merge import command_of
 from skerry.containers.monitors import CreateFailed, Job, Monitor
 from skerry.containers.oci_mounts import DEFAULT_SHM_SIZE, SHM_PATH
@@ -95,6 +95,8 @@ async def _bring_up(
     rootfs = await environment.layers.mount_rootfs(container.directory, record.layer_messages())
     await failpoints.reached("containers.start.mounted")
     refuse_device_requests(container.spec)
+    if container.apparmor_profile == apparmor.DEFAULT:
+        await apparmor.load_default()  # a reload of the host's profiles may have dropped it
     pid_namespace, ipc_namespace = _pid_namespace(pid_namespace_of), _ipc_namespace(ipc_namespace_of)
     await sources.prepare(container, tell=True)
     shm_path = await asyncio.to_thread(_shared_memory, ipc_namespace_of) if ipc_namespace_of else ""
@@ -120,6 +122,8 @@ async def _bring_up(
         # The runtime's delete, run by the clean-up, ends the process; the monitor ends with it.
         container.monitor = monitor
         raise
+    finally:
+        consoles.forget(container.runtime, container.id)
     return monitor, pid, started_ns
 
 
@@ -155,6 +159,7 @@ def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]
     pid_namespace, ipc_namespace, shm_path = namespaces
     if spec.ipc_mode == "shareable":
         shm_path = f"{container.directory}/shm"
+        unmount_all(shm_path)  # each run begins with an empty one
         mount_shm(shm_path, spec.shm_size or DEFAULT_SHM_SIZE)
     user = users.resolve(rootfs, spec.user, list(spec.group_add))
     if spec.working_dir:
@@ -188,7 +193,7 @@ def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]
 def _job(container: Container, run: int) -> Job:
     environment, spec, directory = container.environment, container.spec, container.directory
     pid_file = f"{directory}/pid"
-    console = f"{directory}/console.sock" if spec.tty else None
+    console = consoles.console(container.runtime, directory, container.id) if spec.tty else None
     return Job(
         directory=directory,
         create=container.runtime.create(container.id, directory, pid_file, console),

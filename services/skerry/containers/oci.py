@@ -8,7 +8,7 @@ import msgspec
 
 from skerry.api.containers.v1 import containers_pb2
 from skerry.api.networks.v1 import networks_pb2
-from skerry.containers import capabilities, oci_mounts, oci_resources, seccomp, security
+from skerry.containers import apparmor, capabilities, oci_mounts, oci_resources, seccomp, security
 from skerry.containers.cgroup import cgroups_path
 from skerry.containers.devices import HostDevice
 from skerry.containers.host import HostFacts
@@ -192,9 +192,8 @@ def _process(inputs: SpecInputs, options: security.SecurityOptions, granted: lis
         process["consoleSize"] = {"height": spec.console_height, "width": spec.console_width}
     if options.no_new_privileges:
         process["noNewPrivileges"] = True
-    # The engine loads no AppArmor profile of its own; one that the administrator loaded can be named.
-    if options.apparmor not in ("", "unconfined") and inputs.host.apparmor and not spec.privileged:
-        process["apparmorProfile"] = options.apparmor
+    if profile := apparmor.profile_of(options, inputs.host, privileged=spec.privileged):
+        process["apparmorProfile"] = profile
     if limits := oci_resources.rlimits(spec.ulimits, inputs.host):
         process["rlimits"] = limits
     return process

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 
-from skerry.containers import mounts
+from skerry.containers import consoles, mounts
 from skerry.containers.cgroup import oom_kills
 from skerry.containers.commit import thaw
 from skerry.containers.container import Container
@@ -27,6 +27,7 @@ async def reconcile(node: Node, execs: Execs) -> None:
     environment = node.environment
     records = await environment.store.all()
     await environment.volumes.load(records)
+    consoles.forget_all(environment.runtime)
     containers = [node.adopt(record) for record in records]
     for container in containers:
         environment.volumes.adopt(container.record, running=container.state.active)

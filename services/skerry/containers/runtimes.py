@@ -5,6 +5,7 @@ import os
 import shutil
 
 from skerry.containers.runtime import KNOWN, Runtime, probe
+from skerry.containers.runtime_program import mounted
 from skerry.core.errors import Failed, InvalidArgument
 
 # How containerd names the shim whose runtime is runc; Docker takes it since 23.0.
@@ -39,7 +40,8 @@ class Runtimes:
                     raise InvalidArgument(f"unknown or invalid runtime name: {asked}")
                 try:
                     driver = "systemd" if self.default.systemd else "cgroupfs"
-                    self._tried[name] = await probe(self._directory, name, cgroup_driver=driver)
+                    found = await probe(self._directory, name, cgroup_driver=driver)
+                    self._tried[name] = await asyncio.to_thread(mounted, found, self._directory)
                 except Failed as error:
                     raise Failed(f"runtime {asked} cannot be used: {error}") from None
             return self._tried[name]

@@ -88,6 +88,8 @@ def _classify(cause: str, message: str) -> StartFailure:
     lower = cause.lower()
     if lower.startswith("exec: ") and ("executable file not found" in lower or "no such file or directory" in lower):
         return StartFailure(NOT_FOUND, message)
+    if lower.startswith("error during container init: open ") and "no such file or directory" in lower:
+        return StartFailure(NOT_FOUND, message)
     if "permission denied" in lower:
         return StartFailure(NOT_EXECUTABLE, message)
     if lower.startswith("chdir to cwd"):

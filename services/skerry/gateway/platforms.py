@@ -1,5 +1,7 @@
 """?platform= of image requests."""
 
+import re
+
 import msgspec
 
 from skerry.api.images.v1 import images_pb2
@@ -7,6 +9,11 @@ from skerry.core.errors import InvalidArgument, NotFound
 from skerry.gateway.call import Call
 from skerry.gateway.versions import PLATFORM_OF_ARCHIVES, Version
 
+SYSTEMS = frozenset({"linux", "windows", "darwin", "freebsd"})
+MACHINES = frozenset(
+    {"386", "amd64", "arm", "arm64", "mips64le", "ppc64le", "riscv64", "s390x", "x86_64", "aarch64", "armhf", "armel", "i386", "x86-64"}
+)
+_COMPONENT = re.compile(r"[A-Za-z0-9_-]+\Z")
 _SAME = frozenset({("x86_64", "amd64"), ("aarch64", "arm64")})
 
 
@@ -39,11 +46,25 @@ def _read(text: str) -> str:
     return "/".join(part for part in (one.os, one.architecture, one.variant) if part)
 
 
+def complete(text: str) -> str:
+    """Returns ?platform= of a create, "os", "arch" or "os/arch[/variant]", with the system before a lone architecture.
+
+    Raises InvalidArgument in Docker's words for what is none.
+    """
+    parts = text.split("/")
+    if len(parts) > 3 or not all(_COMPONENT.match(part) for part in parts):
+        raise InvalidArgument(f'"{text}": cannot parse platform specifier: invalid argument')
+    if len(parts) > 1 or parts[0].lower() in SYSTEMS:
+        return text
+    if parts[0].lower() not in MACHINES:
+        raise InvalidArgument(f'"{text}": unknown operating system or architecture: invalid argument')
+    return f"linux/{text}"
+
+
 def check(platform: str, name: str, image: images_pb2.Image) -> None:
     """Raises NotFound in Docker's words when an image is not for a platform."""
-    parts = platform.split("/")
     actual = [image.os or "linux", image.architecture, image.variant]
-    for asked, has in zip(parts if len(parts) > 1 else [], actual, strict=False):
+    for asked, has in zip(platform.split("/"), actual, strict=False):
         if asked != has and not (has == "" or (asked, has) in _SAME):
             raise NotFound(
                 f"image with reference {name} was found but does not match the specified platform: "

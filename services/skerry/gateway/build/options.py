@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from skerry.core.errors import Failed, InvalidArgument, NotSupported
+from skerry.gateway import platforms
 from skerry.gateway.call import Call
 from skerry.gateway.docker.names import familiar
 from skerry.gateway.errors import BadInput
@@ -22,10 +23,6 @@ _HOST = (
     r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*(?::[0-9]+)?|\[[a-fA-F0-9:]+\](?::[0-9]+)?"
 )
 _TAG = re.compile(rf"(?:(?:{_HOST})/)?{_COMPONENT}(?:/{_COMPONENT})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?\Z")
-_SYSTEMS = frozenset({"linux", "windows", "darwin", "freebsd"})
-_MACHINES = frozenset(
-    {"386", "amd64", "arm", "arm64", "mips64le", "ppc64le", "riscv64", "s390x", "x86_64", "aarch64", "armhf", "armel", "i386", "x86-64"}
-)
 _NUMBER = re.compile(r"[+-]?[0-9]{1,19}\Z")
 
 
@@ -161,7 +158,8 @@ def _platform(text: str) -> str:
     """Checks a platform: os, arch, os/arch or os/arch/variant. What there is for it the image store knows."""
     parts = text.lower().split("/")
     if text and (
-        not re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+){0,2}", text) or (len(parts) == 1 and parts[0] not in _SYSTEMS | _MACHINES)
+        not re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+){0,2}", text)
+        or (len(parts) == 1 and parts[0] not in platforms.SYSTEMS | platforms.MACHINES)
     ):
         raise InvalidArgument(f'"{text}": unknown operating system or architecture: invalid argument')
     return text

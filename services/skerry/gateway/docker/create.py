@@ -16,6 +16,7 @@ from skerry.gateway.docker.options import check_options
 from skerry.gateway.docker.ports import bindings, expand
 from skerry.gateway.docker.shapes import CONFIG, CREATE, complete_host_config
 from skerry.gateway.errors import BadInput
+from skerry.gateway.platforms import complete
 from skerry.gateway.versions import CURRENT, Version
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
@@ -93,7 +94,7 @@ def parse_create(body: bytes, name: str, platform: str, version: Version = CURRE
     return Wanted(
         name=clean,
         image_name=config["Image"],
-        platform=platform,
+        platform=complete(platform) if platform else "",
         spec=spec,
         config=config,
         host=host,

@@ -47,7 +47,7 @@ def inspect(
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": container.apparmor_profile,
         "ExecIDs": list(container.exec_ids) or None,
         "HostConfig": host_config(container, version),
         "GraphDriver": {"Data": dict(container.graph_driver), "Name": container.graph_driver_name or "overlay2"},
@@ -194,10 +194,12 @@ def network_settings(
     endpoints = list(sandbox.endpoints) if sandbox is not None and running else []
     default = next((endpoint for endpoint in endpoints if endpoint.network_name == "bridge"), networks_pb2.Endpoint())
     exposed = container.spec.exposed_ports if running and endpoints else ()
+    # One that joined another's has none of its own.
+    own = sandbox if running and sandbox is not None and sandbox.mode != networks_pb2.NETWORK_MODE_CONTAINER else networks_pb2.Sandbox()
     return {
         "Bridge": "",
-        "SandboxID": sandbox.sandbox_id if sandbox is not None and running else "",
-        "SandboxKey": sandbox.netns_path if sandbox is not None and running else "",
+        "SandboxID": own.sandbox_id,
+        "SandboxKey": own.netns_path,
         "Ports": port_map(sandbox.ports if sandbox is not None and running else (), exposed),
         "HairpinMode": False,
         "LinkLocalIPv6Address": "",

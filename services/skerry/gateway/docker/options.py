@@ -64,10 +64,6 @@ def _links(host: dict[str, Any]) -> None:
 def _foreign_systems(host: dict[str, Any]) -> None:
     if host.get("Isolation", "") not in {"", "default"}:
         raise InvalidArgument(f"Invalid isolation: \"{host['Isolation']}\" - linux only supports 'default'")
-    if host.get("IOMaximumBandwidth"):
-        raise InvalidArgument("Invalid QoS settings: linux does not support configuration of maximum bandwidth")
-    if host.get("IOMaximumIOps"):
-        raise InvalidArgument("Invalid QoS settings: linux does not support configuration of maximum IOPs")
 
 
 def _storage(host: dict[str, Any]) -> None:
@@ -128,6 +124,4 @@ def _discard(host: dict[str, Any], version: Version) -> list[str]:
         host.pop("KernelMemory", None)
     if host.get("NetworkMode") == "host" and host.get("PortBindings"):
         warnings.append(_PORTS_DISCARDED)
-    if host.get("MemorySwappiness") == -1:
-        host["MemorySwappiness"] = None
     return warnings

@@ -485,7 +485,7 @@ class MountPoint(_message.Message):
     def __init__(self, type: _Optional[str] = ..., name: _Optional[str] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., driver: _Optional[str] = ..., mode: _Optional[str] = ..., read_write: _Optional[bool] = ..., propagation: _Optional[str] = ...) -> None: ...
 
 class Container(_message.Message):
-    __slots__ = ("id", "name", "created_ns", "image_id", "image_name", "spec", "state", "path", "args", "log", "mount_points", "graph_driver", "graph_driver_name", "docker_config_json", "docker_host_config_json", "docker_networking_config_json", "exec_ids", "size_rw", "size_root_fs", "runtime", "cgroup_path", "manually_stopped")
+    __slots__ = ("id", "name", "created_ns", "image_id", "image_name", "spec", "state", "path", "args", "log", "mount_points", "graph_driver", "graph_driver_name", "docker_config_json", "docker_host_config_json", "docker_networking_config_json", "exec_ids", "size_rw", "size_root_fs", "runtime", "cgroup_path", "manually_stopped", "apparmor_profile")
     class GraphDriverEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -515,6 +515,7 @@ class Container(_message.Message):
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     CGROUP_PATH_FIELD_NUMBER: _ClassVar[int]
     MANUALLY_STOPPED_FIELD_NUMBER: _ClassVar[int]
+    APPARMOR_PROFILE_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     created_ns: int
@@ -537,7 +538,8 @@ class Container(_message.Message):
     runtime: str
     cgroup_path: str
     manually_stopped: bool
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., created_ns: _Optional[int] = ..., image_id: _Optional[str] = ..., image_name: _Optional[str] = ..., spec: _Optional[_Union[ContainerSpec, _Mapping]] = ..., state: _Optional[_Union[State, _Mapping]] = ..., path: _Optional[str] = ..., args: _Optional[_Iterable[str]] = ..., log: _Optional[_Union[LogTarget, _Mapping]] = ..., mount_points: _Optional[_Iterable[_Union[MountPoint, _Mapping]]] = ..., graph_driver: _Optional[_Mapping[str, str]] = ..., graph_driver_name: _Optional[str] = ..., docker_config_json: _Optional[str] = ..., docker_host_config_json: _Optional[str] = ..., docker_networking_config_json: _Optional[str] = ..., exec_ids: _Optional[_Iterable[str]] = ..., size_rw: _Optional[int] = ..., size_root_fs: _Optional[int] = ..., runtime: _Optional[str] = ..., cgroup_path: _Optional[str] = ..., manually_stopped: _Optional[bool] = ...) -> None: ...
+    apparmor_profile: str
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., created_ns: _Optional[int] = ..., image_id: _Optional[str] = ..., image_name: _Optional[str] = ..., spec: _Optional[_Union[ContainerSpec, _Mapping]] = ..., state: _Optional[_Union[State, _Mapping]] = ..., path: _Optional[str] = ..., args: _Optional[_Iterable[str]] = ..., log: _Optional[_Union[LogTarget, _Mapping]] = ..., mount_points: _Optional[_Iterable[_Union[MountPoint, _Mapping]]] = ..., graph_driver: _Optional[_Mapping[str, str]] = ..., graph_driver_name: _Optional[str] = ..., docker_config_json: _Optional[str] = ..., docker_host_config_json: _Optional[str] = ..., docker_networking_config_json: _Optional[str] = ..., exec_ids: _Optional[_Iterable[str]] = ..., size_rw: _Optional[int] = ..., size_root_fs: _Optional[int] = ..., runtime: _Optional[str] = ..., cgroup_path: _Optional[str] = ..., manually_stopped: _Optional[bool] = ..., apparmor_profile: _Optional[str] = ...) -> None: ...
 
 class StartRequest(_message.Message):
     __slots__ = ("id", "run", "sandbox", "pid_container_id", "ipc_container_id")
