@@ -15,7 +15,7 @@ from skerry.api.events.v1 import events_pb2
 from skerry.containers.cgroup import oom_kills
 from skerry.containers.environment import Environment
 from skerry.containers.events import container_event
-from skerry.containers.monitors import Exit, Monitor
+from skerry.containers.monitors import Exit, Monitor, Monitors
 from skerry.containers.oci import cgroup_path
 from skerry.containers.record import Record, container_message
 from skerry.containers.settle import Settlement
@@ -36,14 +36,14 @@ from skerry.containers.state import (
     step,
 )
 from skerry.containers.wait import Waiters
-from skerry.core.errors import Failed
+from skerry.core.errors import Failed, Unavailable
 
 if TYPE_CHECKING:
     from skerry.containers.exec import Exec
 
 _log = logging.getLogger(__name__)
 
-# How often, and how far apart, another monitor is looked for when one was lost.
+# How often, and how far apart, a keeper is asked for another monitor when one was lost together with its keeper.
 _FIND_TRIES = 20
 _FIND_SECONDS = 0.1
 
@@ -158,10 +158,10 @@ class Container:
                 ended = await monitor.wait()
                 break
             except Failed as error:
-                # The keeper starts another one in its place.
+                # The keeper, which would have replaced it at once, was killed too.
                 _log.warning("a monitor was lost", extra={"container": self.id, "error": str(error)})
+                found = await find_monitor(self.environment.monitors, self.directory, monitor.process)
                 await monitor.close()
-                found = await self._find_monitor()
             if isinstance(found, Monitor):
                 self.monitor = monitor = found
                 continue
@@ -172,7 +172,7 @@ class Container:
             break
         await monitor.close()
         oom = oom_kills(cgroup_path(self.id, self.spec.cgroup_parent)) > 0
-        await self.apply(Exited(run, ended.code, ended.time_ns or time.time_ns(), oom))
+        await self.apply(Exited(run, ended.code, ended.time_ns or time.time_ns(), oom, ended.error))
 
     async def follow_process(self, *, sandbox: bool) -> None:
         """Waits for the end of a process that has no monitor any more: nobody can tell its exit code, but its end is not missed."""
@@ -181,13 +181,6 @@ class Container:
         if known is not None and known.get("status") in ("running", "paused") and known.get("pid") == self.state.pid:
             await _process_ended(self.state.pid)
         await self.apply(Lost(time.time_ns(), sandbox=sandbox))
-
-    async def _find_monitor(self) -> Monitor | Exit | None:
-        for _ in range(_FIND_TRIES):
-            if (found := await self.environment.monitors.adopt(self.directory)) is not None:
-                return found
-            await asyncio.sleep(_FIND_SECONDS)
-        return None
 
     async def _carry_out(self, record: Record, events: Sequence[events_pb2.Event], actions: Sequence[Action]) -> None:
         await self.environment.store.save(record, events)
@@ -241,6 +234,18 @@ class Container:
 
 
 Relaunch = Callable[[Container], Coroutine[Any, Any, None]]
+
+
+async def find_monitor(monitors: Monitors, directory: str, process: int) -> Monitor | Exit | None:
+    """Returns who follows a run that lost its monitor and its keeper: a monitor that the next keeper starts, or the end. None: nobody."""
+    for _ in range(_FIND_TRIES):
+        try:
+            if (found := await monitors.again(directory, process)) is not None:
+                return found
+        except (Failed, Unavailable) as error:
+            _log.warning("no keeper starts another monitor", extra={"directory": directory, "error": str(error)})
+        await asyncio.sleep(_FIND_SECONDS)
+    return None
 
 
 async def _process_ended(pid: int) -> None:

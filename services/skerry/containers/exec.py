@@ -12,7 +12,7 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.containers.v1 import execs_pb2
 from skerry.containers import oci, stdin, users
-from skerry.containers.container import Container
+from skerry.containers.container import Container, find_monitor
 from skerry.containers.events import exec_action
 from skerry.containers.monitors import CreateFailed, Job, Monitor
 from skerry.containers.spool import SpoolReader, frame_output
@@ -189,11 +189,18 @@ class Exec:
         await self.finish(_LOST)
 
     async def _watch(self, monitor: Monitor) -> None:
-        try:
-            code = (await monitor.wait()).code
-        except Failed as error:
-            _log.warning("an exec's monitor was lost", extra={"exec": self.record.id, "error": str(error)})
-            code = _LOST
+        code = None
+        while code is None:
+            try:
+                code = (await monitor.wait()).code
+            except Failed as error:
+                _log.warning("an exec's monitor was lost", extra={"exec": self.record.id, "error": str(error)})
+                found = await find_monitor(self.container.environment.monitors, self.directory, monitor.process)
+                await monitor.close()
+                if isinstance(found, Monitor):
+                    self.monitor = monitor = found
+                else:
+                    code = _LOST if found is None else found.code
         await monitor.close()
         await self.finish(code)
 

@@ -103,7 +103,12 @@ class Monitors:
             return left
         if "error" in await self._ask({"directory": directory, "again": True}, [process] if process >= 0 else []):
             return None
-        return await self.adopt(directory)
+        found = await self.adopt(directory)
+        if isinstance(found, Monitor) and not found.pid:
+            # Nothing is known of the run: it was begun by a version without notes.
+            await found.close()
+            return None
+        return found
 
     async def _make_way(self, directory: str) -> None:
         """Sends an earlier run's monitor away, which may be just leaving. Raises Conflict when its process lives."""

@@ -8,7 +8,7 @@ import time
 
 from skerry.containers import mounts
 from skerry.containers.commit import thaw
-from skerry.containers.container import Container
+from skerry.containers.container import Container, find_monitor
 from skerry.containers.execs import Execs
 from skerry.containers.launch import ship_target
 from skerry.containers.monitors import Exit, Monitor
@@ -59,12 +59,15 @@ async def _one(node: Node, execs: Execs, container: Container) -> None:
 
 async def _running(container: Container) -> None:
     environment, run = container.environment, container.state.run
-    match await environment.monitors.adopt(container.directory):
+    found = await environment.monitors.adopt(container.directory)
+    if found is None and container.record.boot_id == environment.boot_id:
+        found = await find_monitor(environment.monitors, container.directory, -1)
+    match found:
         case Monitor() as monitor:
             container.watch_exit(monitor, run)
             await thaw(container)
-        case Exit(code=code, time_ns=time_ns, run=ended) if ended == run:
-            await container.apply(Exited(run, code, time_ns))
+        case Exit(code=code, time_ns=time_ns, run=ended, error=error) if ended == run:
+            await container.apply(Exited(run, code, time_ns, error=error))
         case _:
             _log.warning("a container has no monitor any more", extra={"container": container.id})
             sandbox = _sandbox_is_there(container)

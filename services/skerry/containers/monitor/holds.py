@@ -72,13 +72,12 @@ class Holds:
     def living(self, directory: str) -> int:
         """Returns the id of the monitor there; 0 when there is none. What was held for one that does not come up is given up then."""
         hold = self._holds.get(directory)
-        if hold is not None and hold.connection is not None:
-            self._read(hold)
-        if hold is None or hold.left or not hold.monitor:
-            if hold is not None and not hold.left:
-                self._retire(hold)
+        if hold is None:
             return 0
-        return hold.monitor
+        self._read(hold)
+        if not hold.left and not hold.monitor:
+            self._retire(hold)
+        return 0 if hold.left else hold.monitor
 
     def begin(self, hold: Hold) -> int:
         """Forks a first monitor. Raises OSError, ValueError; then nothing is held."""
@@ -108,7 +107,7 @@ class Holds:
             else:
                 self._by_fd[hold.pidfd] = hold
                 self._poll.register(hold.pidfd, select.POLLIN)
-        elif hold.connection is not None:
+        else:
             self._disconnect(hold)
         hold.connection = connection
         self._by_fd[connection.fileno()] = hold
@@ -123,7 +122,7 @@ class Holds:
             return
         if fd == hold.pidfd:
             self._died(hold, 0.0)
-        elif hold.connection is not None:
+        else:
             self._read(hold)
 
     def reap(self) -> None:
@@ -180,13 +179,9 @@ class Holds:
 
     def _died(self, hold: Hold, pause: float) -> None:
         """The monitor's process is dead: reads what it still said; then it is replaced, unless it had left."""
-        if hold.connection is not None:
-            self._read(hold)
-            self._disconnect(hold)
-        if hold.pidfd >= 0:
-            self._forget(hold.pidfd)
-            os.close(hold.pidfd)
-            hold.pidfd = -1
+        self._read(hold)
+        self._disconnect(hold)
+        self._forget_process(hold)
         hold.monitor = 0
         hold.deaths += 1
         if hold.left:
@@ -237,12 +232,8 @@ class Holds:
         if self._holds.get(hold.directory) is hold:
             del self._holds[hold.directory]
             self._due.pop(hold.directory, None)
-        if hold.connection is not None:
-            self._disconnect(hold)
-        if hold.pidfd >= 0:
-            self._forget(hold.pidfd)
-            os.close(hold.pidfd)
-            hold.pidfd = -1
+        self._disconnect(hold)
+        self._forget_process(hold)
         self._close(hold)
 
     def _close(self, hold: Hold) -> None:
@@ -250,10 +241,16 @@ class Holds:
             self._give_back(hold, name)
 
     def _disconnect(self, hold: Hold) -> None:
-        assert hold.connection is not None
-        self._forget(hold.connection.fileno())
-        hold.connection.close()
-        hold.connection = None
+        if hold.connection is not None:
+            self._forget(hold.connection.fileno())
+            hold.connection.close()
+            hold.connection = None
+
+    def _forget_process(self, hold: Hold) -> None:
+        if hold.pidfd >= 0:
+            self._forget(hold.pidfd)
+            os.close(hold.pidfd)
+            hold.pidfd = -1
 
     def _forget(self, fd: int) -> None:
         self._by_fd.pop(fd, None)

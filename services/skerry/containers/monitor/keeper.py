@@ -59,7 +59,13 @@ def main() -> None:
             os.write(ready, b"1")
             _silence(1, 2)
             os.close(ready)
-        keeper.serve()
+        try:
+            keeper.serve()
+        except BaseException:  # noqa: BLE001 - a bug; the next keeper is given all that this one held
+            log = os.open(f"{run}/keeper.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(log, 2)
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
 
 
 class Keeper:

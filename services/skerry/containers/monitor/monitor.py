@@ -30,7 +30,7 @@ _OVERDUE_SECONDS = 5.0
 
 # Exit code of a process whose status nobody could tell.
 UNKNOWN = 255
-_UNSURE = "its exit code is not known: the processes that would have been told it were killed"
+_UNSURE = "its exit code is not known: the processes that would have been told it had ended"
 
 Job = dict[str, Any]
 
