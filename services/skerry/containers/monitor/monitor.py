@@ -149,7 +149,10 @@ class Monitor:
 
     def _create_on_pipes(self) -> None:
         reader, stdin = os.pipe() if self._job["stdin"] else (os.open("/dev/null", os.O_RDONLY), -1)
-        (out, out_write), (err, err_write) = output_pipe(), output_pipe()
+        # A container that can itself read from its outputs is not ended by SIGPIPE when all of us are killed at once: it waits at the
+        # full pipe. What an exec leaves behind shall not wait for ever, when the exec is over.
+        lasting = bool(self._job["start"])
+        (out, out_write), (err, err_write) = output_pipe(lasting), output_pipe(lasting)
         try:
             held = {"out": out, "err": err}
             if stdin >= 0:

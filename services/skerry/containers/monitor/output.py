@@ -41,13 +41,17 @@ class _Stream:
         self.dropped_bytes = self.dropped_lines = 0
 
 
-def output_pipe() -> tuple[int, int]:
-    """Returns (read end, write end), as large as the limits allow."""
+def output_pipe(lasting: bool) -> tuple[int, int]:
+    """Returns (read end, write end), as large as the limits allow. lasting: whoever has the write end can read from it, too."""
     reader, writer = os.pipe()
     try:
         fcntl.fcntl(writer, _SET_PIPE_SIZE, PIPE_SIZE)
     except OSError:
         pass  # an unprivileged user's pipes may be at their limit: slower, not wrong
+    if lasting:
+        both = os.open(f"/proc/self/fd/{writer}", os.O_RDWR | os.O_CLOEXEC)
+        os.close(writer)
+        writer = both
     return reader, writer
 
 
