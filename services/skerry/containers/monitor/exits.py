@@ -54,6 +54,12 @@ class Strangers:
         self._ended(pid, status)
 
 
+def exit_code(status: int) -> int:
+    """Turns a wait status into Docker's exit code: 128 + N when signal N ended the process."""
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code
+
+
 def exit_status(pid: int, pidfd: int) -> int | None:
     """Returns the wait status of an ended process; None when it is not known (yet)."""
     try:
@@ -99,10 +105,14 @@ def command_lives(pid: int, argv: list[str]) -> bool:
     return bool(fields) and (fields[0] == "Z" or _command(pid) == _words(argv))
 
 
-def find_command(argv: list[str]) -> int:
-    """Returns the id of a living process that was started with these words; 0 when there is none."""
+def find_command(argv: list[str], made: int) -> int:
+    """Returns the id of a living process that was started with these words; 0 when there is none.
+
+    The process that the runtime makes, `made`, looks the same until it executes something else: then the runtime is its parent.
+    """
     wanted = _words(argv)
-    return next((int(name) for name in os.listdir("/proc") if name.isdigit() and _command(int(name)) == wanted), 0)
+    found = {int(name) for name in os.listdir("/proc") if name.isdigit() and _command(int(name)) == wanted} - {made}
+    return next((pid for pid in found if (fields := _stat(pid)) and int(fields[1]) not in found), 0)
 
 
 def _words(argv: list[str]) -> bytes:

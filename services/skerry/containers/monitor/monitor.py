@@ -14,7 +14,7 @@ from typing import Any
 
 from skerry.containers.monitor import frames, protocol, runtime
 from skerry.containers.monitor.clients import Clients
-from skerry.containers.monitor.exits import Strangers, open_process, start_ticks
+from skerry.containers.monitor.exits import Strangers, exit_code, open_process, start_ticks
 from skerry.containers.monitor.link import Link
 from skerry.containers.monitor.loop import Loop
 from skerry.containers.monitor.notes import Notes
@@ -27,6 +27,7 @@ _IDLE_SECONDS = 10.0
 _DISK_SECONDS = 0.1
 # So long after the outputs' time a full disk may hold back the END frame; then the exit is told without it.
 _OVERDUE_SECONDS = 5.0
+_WORD_SECONDS = 0.5
 
 # Exit code of a process whose status nobody could tell.
 UNKNOWN = 255
@@ -175,7 +176,12 @@ class Monitor:
 
     def _reaped(self, pid: int, status: int) -> None:
         self._strangers.forget(pid)
+        self.loop.cancel(f"word {pid}")
         self._process_ended(pid, exit_code(status))
+
+    def _expect_word(self, pid: int) -> None:
+        """A process was buried: by the keeper, whose word is on the way, or by somebody who says nothing."""
+        self.loop.after(f"word {pid}", _WORD_SECONDS, lambda: self._stranger_ended(pid, None))
 
     def _stranger_ended(self, pid: int, status: int | None) -> None:
         if status is not None:
@@ -201,6 +207,8 @@ class Monitor:
             self._runtime.strays[pid] = code
             if self._notes.ended is None:
                 self._notes.time_ns = time.time_ns()
+                self._notes.strays[str(pid)] = code
+                self._notes.save()
         self._look_for_end()
 
     def _created(self, code: int) -> None:
@@ -216,6 +224,7 @@ class Monitor:
             self._refused(code, problem)
             return
         notes.phase = protocol.CREATED
+        notes.strays = {pid: ended for pid, ended in notes.strays.items() if pid == str(notes.pid)}
         notes.started = not self._job["start"]
         notes.save()
         self._tell()
@@ -233,10 +242,7 @@ class Monitor:
         if "process" in fds:
             self._strangers.watch(notes.pid, fds["process"])
         else:
-            # It ended and somebody else buried it: its status is lost, its end must not be.
-            notes.unsure = _UNSURE
-            self._runtime.strays[notes.pid] = UNKNOWN
-            notes.time_ns = time.time_ns()
+            self._expect_word(notes.pid)
 
     def _take_streams(self) -> None:
         """Begins to move the process's stdio: from descriptors that the link holds, and the terminal that the runtime sent."""
@@ -392,9 +398,3 @@ class Monitor:
                 "stdin_ended": notes.stdin_ended,
             }
         ).encode()
-
-
-def exit_code(status: int) -> int:
-    """Turns a wait status into Docker's exit code: 128 + N when signal N ended the process."""
-    code = os.waitstatus_to_exitcode(status)
-    return 128 - code if code < 0 else code

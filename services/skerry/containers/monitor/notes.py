@@ -34,6 +34,8 @@ class Notes:
         self.ticks = 0
         # The runtime's command under way; 0: none was spawned yet.
         self.command = 0
+        # Exit codes, by id, of what ended while the process's id was not known yet.
+        self.strays: dict[str, int] = {}
         self.started = False
         self.error: str | None = None
         self.status = 0

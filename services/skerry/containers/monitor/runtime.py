@@ -48,12 +48,20 @@ class Children:
             pass
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
-            self._reaped(pid, status)
+            # Written down before it is buried: should we be killed in between, the keeper buries it.
+            self._reaped(ended.si_pid, _wait_status(ended))
+            os.waitpid(ended.si_pid, 0)
+
+
+def _wait_status(ended: os.waitid_result) -> int:
+    if ended.si_code == os.CLD_EXITED:
+        return int(ended.si_status) << 8
+    return int(ended.si_status)
 
 
 class Runtime:

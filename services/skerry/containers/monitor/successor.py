@@ -5,10 +5,13 @@ Without these (the keeper was killed with it) the pipes are opened anew through 
 
 import os
 import socket
+import time
 
 from skerry.containers.monitor import protocol
-from skerry.containers.monitor.exits import command_lives, find_command, open_process, reopen_pipe
-from skerry.containers.monitor.monitor import Job, Monitor, exit_code
+from skerry.containers.monitor.exits import command_lives, exit_code, find_command, open_process, reopen_pipe
+from skerry.containers.monitor.monitor import Job, Monitor
+
+_LOOKS, _LOOK_SECONDS = 10, 0.003
 
 
 class Successor(Monitor):
@@ -31,6 +34,7 @@ class Successor(Monitor):
         if bare:
             self._link.hold(**fds)
         self._runtime.strays.update((pid, exit_code(status)) for pid, status in statuses.items())
+        self._runtime.strays.update((int(pid), code) for pid, code in self._notes.strays.items())
         self._go_on()
 
     def _recall(self, fds: dict[str, int]) -> bool:
@@ -86,43 +90,49 @@ class Successor(Monitor):
         self._output.take_up({stream: self._notes.dropped(stream) for stream in (1, 2)})
 
     def _go_on_creating(self) -> None:
-        notes = self._notes
         if self._follow_command(self._job["create"]):
             return
-        code = self._runtime.strays.get(notes.command)
-        if code is None and os.path.exists(self._job["pid_file"]):
-            code = 0
-        if code is None and not notes.command:
-            # It was killed before it did anything. The client asks again.
-            self._runtime.close_console()
-            self._link.drop(*self._link.fds.keys() - {"listener"})
-            notes.phase = protocol.NEW
-            notes.save()
+        if os.path.exists(self._job["pid_file"]):
+            self._created(0)
+            self._look_for_end()
             return
-        self._created(1 if code is None else code)
-        self._look_for_end()
+        # It was killed before it did anything. The client asks again.
+        self._runtime.close_console()
+        self._link.drop(*self._link.fds.keys() - {"listener"})
+        self._notes.phase = protocol.NEW
+        self._notes.save()
 
     def _go_on_starting(self) -> None:
-        notes = self._notes
-        if self._follow_command(self._job["start"]):
-            return
-        code = self._runtime.strays.get(notes.command)
-        if code is None and not notes.command:
+        if not self._follow_command(self._job["start"]):
             self._runtime.said()
-            notes.phase = protocol.CREATED
-            notes.save()
-            return
-        self._after_start(1 if code is None else code)
+            self._notes.phase = protocol.CREATED
+            self._notes.save()
 
     def _follow_command(self, argv: list[str]) -> bool:
-        """Finds the runtime's command that is under way, and follows it."""
+        """Goes on with the runtime's command that was under way, or has ended meanwhile; False: none was begun, as far as can be seen."""
         notes = self._notes
-        pid = notes.command if notes.command and command_lives(notes.command, argv) else find_command(argv)
-        if not pid or (pidfd := open_process(pid, 0)) < 0:
+        pid, looks = notes.command, 0
+        # It may be about to execute the command: what was killed is a process that had just been told to start one.
+        while not pid and looks < _LOOKS and not (pid := find_command(argv, self._made())):
+            looks += 1
+            time.sleep(_LOOK_SECONDS)
+        if not pid:
             return False
         notes.command = pid
         notes.save()
         self._runtime.follow(pid)
-        self._strangers.watch(pid, pidfd)
-        os.close(pidfd)
+        lives = not self._bare or command_lives(pid, argv)
+        if pid in self._runtime.strays:
+            self._process_ended(pid, self._runtime.strays[pid])
+        elif lives and (pidfd := open_process(pid, 0)) >= 0:
+            self._strangers.watch(pid, pidfd)
+            os.close(pidfd)
+        else:
+            self._expect_word(pid)
         return True
+
+    def _made(self) -> int:
+        try:
+            return self._runtime.read_pid()
+        except (OSError, ValueError):
+            return 0
