@@ -30,6 +30,7 @@ from skerry.containers.state import (
     Lost,
     PauseOver,
     RestartAfter,
+    StartAsked,
     State,
     TellEnded,
     TellNeedsSandbox,
@@ -46,6 +47,8 @@ _log = logging.getLogger(__name__)
 # How often, and how far apart, a keeper is asked for another monitor when one was lost together with its keeper.
 _FIND_TRIES = 20
 _FIND_SECONDS = 0.1
+# Between tries to record what a full disk did not take.
+_SAVE_SECONDS = 0.5
 
 
 class Container:
@@ -67,6 +70,9 @@ class Container:
         self._relaunch = relaunch
         self._changed = asyncio.Event()
         self._cleanup: asyncio.Task[None] | None = None
+        # Events that a full disk kept from being stored, and with them the record.
+        self._unsaved: list[events_pb2.Event] = []
+        self._saving: asyncio.Task[None] | None = None
 
     @property
     def id(self) -> str:
@@ -96,17 +102,23 @@ class Container:
     async def apply(self, event: Event, **changes: object) -> None:
         """Takes event into the record (with other changed fields), stores it and carries out what follows, even if the caller goes.
 
-        Raises what `step` raises; then nothing has changed.
+        Raises what `step` raises, and Failed when a start cannot be recorded; then nothing has changed. What has happened, and what ends
+        a container, is carried out on a full disk too, and recorded when there is room again.
         """
+        before = self.record if isinstance(event, StartAsked) else None
         state, actions = step(self.record.state, event)
         self.record = msgspec.structs.replace(self.record, state=state, **changes)
         events = [container_event(self.record, action.action, action.attributes) for action in actions if isinstance(action, Emit)]
         self._notify()
-        await self.environment.finish(self._carry_out(self.record, events, actions), f"apply {self.id[:12]}")
+        await self.environment.finish(self._carry_out(self.record, before, events, actions), f"apply {self.id[:12]}")
 
     async def publish(self, action: str, attributes: dict[str, str] | None = None) -> None:
         """Publishes an event that changes nothing in the record."""
-        await self.environment.journal.publish(container_event(self.record, action, attributes))
+        event = container_event(self.record, action, attributes)
+        try:
+            await self.environment.journal.publish(event)
+        except Failed as error:
+            self._record_later([event], error)
 
     async def until(self, condition: Callable[[State], bool], timeout: float | None = None) -> bool:
         """Waits until the state fulfils condition; False when timeout seconds passed or the service stops."""
@@ -182,10 +194,17 @@ class Container:
             await _process_ended(self.state.pid)
         await self.apply(Lost(time.time_ns(), sandbox=sandbox))
 
-    async def _carry_out(self, record: Record, events: Sequence[events_pb2.Event], actions: Sequence[Action]) -> None:
-        await self.environment.store.save(record, events)
-        for event in events:
-            self.environment.journal.published(event)
+    async def _carry_out(
+        self, record: Record, before: Record | None, events: Sequence[events_pb2.Event], actions: Sequence[Action]
+    ) -> None:
+        try:
+            await self._save(record, events)
+        except Failed as error:
+            if before is not None:
+                self.record = before
+                self._notify()
+                raise
+            self._record_later(events, error)
         for action in actions:
             match action:
                 case Answer():
@@ -204,6 +223,33 @@ class Container:
                     self._cleanup = self.environment.tasks.spawn(self._clean_up(action.final), f"clean up {self.id[:12]}")
                 case Emit():
                     pass  # published above
+
+    async def _save(self, record: Record, events: Sequence[events_pb2.Event]) -> None:
+        """Stores record and events, behind events that could not be stored before."""
+        behind, self._unsaved = self._unsaved, []
+        try:
+            await self.environment.store.save(record, [*behind, *events])
+        except BaseException:
+            self._unsaved = [*behind, *self._unsaved]
+            raise
+        for event in (*behind, *events):
+            self.environment.journal.published(event)
+
+    def _record_later(self, events: Sequence[events_pb2.Event], error: Failed) -> None:
+        """The disk is full: record and events are stored when there is room."""
+        self._unsaved += events
+        if self._saving is None or self._saving.done():
+            _log.warning("a change is not recorded yet", extra={"container": self.id, "error": str(error)})
+            self._saving = self.environment.tasks.spawn(self._save_later(), f"save {self.id[:12]}")
+
+    async def _save_later(self) -> None:
+        while True:
+            await asyncio.sleep(_SAVE_SECONDS)
+            try:
+                await self._save(self.record, [])
+            except Failed:
+                continue
+            return
 
     def _tell_ended(self, action: TellEnded) -> None:
         self._settlement.ended(self.ended_message(action.run))

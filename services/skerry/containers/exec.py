@@ -17,7 +17,7 @@ from skerry.containers.events import exec_action
 from skerry.containers.monitors import CreateFailed, Job, Monitor
 from skerry.containers.spool import SpoolReader, frame_output
 from skerry.containers.start_failure import StartFailure, explain
-from skerry.core.errors import Conflict, Failed, InvalidArgument, SkerryError
+from skerry.core.errors import Conflict, Failed, InvalidArgument, SkerryError, exhausted
 from skerry.core.files import write_atomic
 
 _log = logging.getLogger(__name__)
@@ -170,8 +170,9 @@ class Exec:
                 raise
         except CreateFailed as error:
             await self._failed(explain(error.text, spec.cmd[0] if spec.cmd else "", additional=True))
-        except SkerryError as error:
-            await self._failed(StartFailure(126, f"OCI runtime exec failed: exec failed: {error}: unknown"))
+        except (SkerryError, OSError) as error:
+            reason = (exhausted(error) if isinstance(error, OSError) else None) or error
+            await self._failed(StartFailure(126, f"OCI runtime exec failed: exec failed: {reason}: unknown"))
         else:
             self.watch(monitor)
 
@@ -210,7 +211,11 @@ class Exec:
         self.finished_at = time.monotonic()
         await self.publish("exec_die", {"exitCode": str(code)})
         if os.path.isdir(self.directory):
-            await asyncio.to_thread(self.save)
+            try:
+                await asyncio.to_thread(self.save)
+            except OSError as error:
+                # A full disk. A later service finds the exit file, or the monitor's notes.
+                _log.warning("an exec's end is not recorded", extra={"exec": self.record.id, "error": str(error)})
         self._ended.set()
         _ = self.container.environment.tasks.spawn(self.retire(), f"exec {self.record.id[:12]}")
 

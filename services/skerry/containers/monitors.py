@@ -5,6 +5,7 @@ A monitor outlives this service: `adopt` finds the ones that an earlier service 
 
 import asyncio
 import os
+import resource
 import socket
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from skerry.core.files import write_atomic
 __all__ = ["CreateFailed", "Exit", "Job", "Monitor", "Monitors", "ensure_keeper", "keeper_command", "read_exit"]
 
 _CONNECT_SECONDS = 2.0
+# What this process was started with, whatever it raises the limit to later: containers inherit the keeper's.
+_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 class Job(msgspec.Struct, kw_only=True):
@@ -151,7 +154,7 @@ def keeper_command(run: str, *, mounts: str = "auto", detach: bool = False) -> l
     """Returns the argv that starts a keeper; see skerry.containers.monitor.keeper for its options."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = f"import sys; sys.path.insert(0, {root!r}); from skerry.containers.monitor.keeper import main; main()"
-    argv = [sys.executable, "-I", "-S", "-E", "-c", code, "--run", run, "--mounts", mounts]
+    argv = [sys.executable, "-I", "-S", "-E", "-c", code, "--run", run, "--mounts", mounts, "--files", str(_FILES)]
     return [*argv, "--detach"] if detach else argv
 
 

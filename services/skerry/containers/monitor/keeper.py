@@ -5,8 +5,9 @@ Start it with
     python3 -I -S -E -c 'import sys; sys.path.insert(0, SERVICES); from skerry.containers.monitor.keeper import main; main()' --run RUN
 
 where SERVICES is the directory that contains the package skerry; `python3 -m skerry.containers.monitor.keeper --run RUN` execs itself
-into that. Options: `--mounts auto|host` (host: leave mounts and namespaces alone), `--detach` (return when it answers; it goes on in
-the background). It answers on RUN/keeper.sock and wants a cgroup that outlives the services'.
+into that. Options: `--mounts auto|host` (host: leave mounts and namespaces alone), `--files N` (the soft limit of open files that
+containers get), `--detach` (return when it answers; it goes on in the background). It answers on RUN/keeper.sock and wants a cgroup that
+outlives the services'.
 
 A request is a packet {"directory": D}; the answer {"pid": N} means that a monitor listens on D/monitor.sock; {"error": TEXT} that none
 was started. With "again": true the monitor goes on with a run whose monitor and keeper were killed; a pidfd of its process may come along.
@@ -51,7 +52,7 @@ def main() -> None:
     try:
         if options.get("--mounts", "auto") == "auto":
             mounts.prepare(run)
-        keeper = Keeper(run, lock)
+        keeper = Keeper(run, lock, int(options.get("--files", "0")))
     except OSError as error:
         _fail(f"keeper: {error}", 1)
     else:
@@ -71,10 +72,12 @@ def main() -> None:
 class Keeper:
     """Answers requests for monitors, and replaces those that are killed. Raises OSError when it cannot listen."""
 
-    def __init__(self, run: str, lock: int) -> None:
+    def __init__(self, run: str, lock: int, files: int) -> None:
+        """files: the soft limit of open files for containers; 0: ours."""
         self._run = run
         self._lock = lock
-        self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._limits = (min(files or soft, hard), hard)
         # Six descriptors per container.
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._limits[1], self._limits[1]))
         mounts.become_subreaper()
@@ -238,12 +241,16 @@ def _options(arguments: list[str]) -> dict[str, str]:
         name = rest.pop(0)
         if name == "--detach":
             options[name] = ""
-        elif name in ("--run", "--mounts") and rest:
+        elif name in ("--run", "--mounts", "--files") and rest:
             options[name] = rest.pop(0)
         else:
             _fail(f"keeper: bad argument {name}", 2)
-    if not options.get("--run", "").startswith("/") or options.get("--mounts", "auto") not in ("auto", "host"):
-        _fail("keeper: want --run DIRECTORY (absolute) and, if wanted, --mounts auto|host, --detach", 2)
+    if (
+        not options.get("--run", "").startswith("/")
+        or options.get("--mounts", "auto") not in ("auto", "host")
+        or not options.get("--files", "1").isdigit()
+    ):
+        _fail("keeper: want --run DIRECTORY (absolute) and, if wanted, --mounts auto|host, --files N, --detach", 2)
     return options
 
 
