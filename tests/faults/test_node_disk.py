@@ -63,7 +63,7 @@ class Filler:
             os.unlink(f"{self._directory}/{name}")
 
 
-@pytest.mark.parametrize("what", ["blocks", "inodes"])
+@pytest.mark.parametrize("what", ["blocks", pytest.param("inodes", marks=pytest.mark.long)])
 async def test_a_full_disk_refuses_create_start_and_exec_clearly_and_all_work_again_with_space(what: str) -> None:
     async with containers_node(small_disk(64, 600)) as node:
         running = await node.create("sleep", "1000")

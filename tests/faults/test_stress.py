@@ -12,7 +12,7 @@ pytestmark = pytest.mark.root
 @pytest.mark.timeout(240)
 def test_clients_at_random_leave_nothing_and_no_service_grows() -> None:
     """The short form."""
-    summary = run(16, 8, 40, random.randrange(10**6))
+    summary = run(8, 8, 40, random.randrange(10**6))
     print(summary)
     check(summary)
 
