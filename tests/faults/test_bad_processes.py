@@ -56,6 +56,7 @@ async def test_a_runtime_that_hangs_for_good_is_ended_and_its_start_fails() -> N
         await frozen_create(held)
         with pytest.raises(SkerryError):
             await starting
+        await asyncio.sleep(0.5)
         assert [each for each in node.leftovers(held) if each != f"{node.root}/runtime/{held}"] == []
         await node.start_container(held)
         assert (await node.wait(held)).exit_code == 0

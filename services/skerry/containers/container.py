@@ -12,6 +12,7 @@ import msgspec
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.events.v1 import events_pb2
+from skerry.containers import leftovers
 from skerry.containers.cgroup import oom_kills
 from skerry.containers.environment import Environment
 from skerry.containers.events import container_event
@@ -272,6 +273,8 @@ class Container:
             await self.environment.runtime.delete(self.id)
         except Failed as error:
             _log.warning("the runtime did not delete an ended container", extra={"container": self.id, "error": str(error)})
+        if left := leftovers.cgroups(cgroup_path(self.id, self.spec.cgroup_parent)):
+            await asyncio.to_thread(leftovers.remove_cgroups, left)
         if previous is not None:
             await previous.close()
         if final:
