@@ -10,9 +10,11 @@ export SKERRY_ROOT ?= /var/lib/skerry
 export SKERRY_RUN ?= /run/skerry
 # Layers are mounted from files by EROFS, which a tmpfs (what /tmp is on some hosts) does not allow.
 export TMPDIR := /var/tmp
+# Most tests wait for something most of the time: more of them at once than there are processors.
+JOBS ?= 3
 PYTEST := $(SUDO) $(PYTHON) -m pytest -p no:cacheprovider --durations=30 --durations-min=3
 
-.PHONY: help install up down status test test-long check lint types imports protos check-protos lock bench conformance setup-test setup-check fmt clean
+.PHONY: help install up down status test test-long test-guest check lint types imports protos check-protos lock bench conformance setup-test setup-check fmt clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,10 +35,16 @@ setup-test:
 	@deploy/setup.sh test
 
 test: setup-test ## runs all tests (units, contracts, real kernel, docker CLI, faults); under 20 minutes
-	$(PYTEST) -m "not long" tests
+	@failed=0; \
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not long and not alone" tests || failed=1; \
+	$(PYTEST) -m "alone and not long" tests || failed=1; \
+	exit $$failed
 
 test-long: setup-test ## runs the long forms too
 	$(PYTEST) -m long --timeout 7200 tests
+
+test-guest: setup-test ## boots Debian with cgroup v2 and systemd in an emulated machine and tries the engine there, reboot included; half an hour
+	$(SUDO) $(PYTHON) -m tests.guest
 
 conformance: setup-test ## runs the docker CLI cases on dockerd and on Skerry and prints one table (a case counts only when dockerd passes it)
 	$(SUDO) $(PYTHON) -m tests.conformance.compare

@@ -214,6 +214,9 @@ def cgroups(engine: str) -> dict[str, list[str]]:
             identity = os.path.basename(path.rstrip("/"))
             if re.fullmatch("[0-9a-f]{64}", identity):
                 found.setdefault(identity, []).append(path)
+        # Where systemd makes them.
+        for path in glob.glob(f"{hierarchy.rstrip('/')}/system.slice/{parent}-*.scope/"):
+            found.setdefault(os.path.basename(path.rstrip("/")).removeprefix(f"{parent}-").removesuffix(".scope"), []).append(path)
     return found
 
 

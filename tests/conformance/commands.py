@@ -3,7 +3,12 @@
 _FLAGS = {
     "run": "-i -t -d --rm --name --hostname -e --env-file -w -u --entrypoint --read-only --init --tmpfs -v --restart --label --cidfile "
     "--stop-signal --stop-timeout --pull --sig-proxy --detach-keys -a --log-driver --log-opt --net=bridge --net=host --net=none "
-    "--net=container --volumes-from --mount -p:fixed -p:random -p:udp -p:address -P --expose",
+    "--net=container --volumes-from --mount -p:fixed -p:random -p:udp -p:address -P --expose "
+    "--add-host --cap-add --cap-drop --cgroup-parent --cgroupns --device --device-cgroup-rule --dns --dns-option --dns-search "
+    "--domainname --gpus --group-add --health-cmd --health-interval --health-retries --health-start-period --health-timeout --ip --ip6 "
+    "--ipc --isolation --kernel-memory --label-file --link --link-local-ip --mac-address --network --network-alias --no-healthcheck "
+    "--oom-score-adj --pid --platform --privileged -q --runtime --security-opt --shm-size --storage-opt --sysctl --ulimit --use-api-socket "
+    "--userns --uts",
     "create": "--name -i -t",
     "start": "-a -i",
     "stop": "-t",
@@ -14,7 +19,7 @@ _FLAGS = {
     "rename": "",
     "ps": "-a -q -s -n -l -f --format --no-trunc",
     "inspect": "--format --type",
-    "exec": "-i -t -d -e -w -u --env-file --detach-keys",
+    "exec": "-i -t -d -e -w -u --env-file --detach-keys --privileged",
     "cp": "-a -L -",
     "volume create": "-d --label -o",
     "volume ls": "-q -f --format",

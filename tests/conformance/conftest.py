@@ -38,12 +38,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report = yield
-    named = {entry for mark in item.iter_markers("covers") for entry in mark.args}
+    # Travels with the report from a worker process to the one that sums up.
+    report.user_properties.extend(("covers", entry) for mark in item.iter_markers("covers") for entry in mark.args)
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    named = {str(entry) for kind, entry in report.user_properties if kind == "covers"}
     if report.failed:
         _failed.update(named)
-    elif call.when == "call" and report.passed:
+    elif report.when == "call" and report.passed:
         _covered.update(named)
-    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -294,6 +294,14 @@ def test_an_import_has_the_platform_that_is_asked_for(engine: Engine, name: str)
     status, answer = made(repo=f"{name}:w", platform="b@d")
     assert status == 400 and '"b@d" is an invalid component of "b@d"' in answer["message"]
     assert made(repo=f"{name}@sha256:{'0' * 64}") == (400, {"message": "cannot import digest reference"})
-    assert made(repo=f"{name}:w", changes="FOO%20x") == (400, {"message": "foo is not a valid change command"})
+    for word in ("FOO", "SHELL", "RUN", "FROM"):
+        refused = (400, {"message": f"{word.lower()} is not a valid change command"})
+        assert made(repo=f"{name}:w", changes=f"{word}%20x") == refused
+    if engine.name == "dockerd":  # since 1.42
+        assert made(repo=f"{name}:w", changes="STOPSIGNAL%209") == (400, {"message": "stopsignal is not a valid change command"})
+    else:
+        assert made(repo=f"{name}:w", changes="STOPSIGNAL%209")[0] == 200
+        old = engine.request("POST", f"/v1.41/images/create?fromSrc=-&repo={name}:v&changes=STOPSIGNAL%209", BODY)
+        assert old == (400, {"message": "stopsignal is not a valid change command"})
     status, answer = engine.request("POST", f"/images/create?fromSrc=-&repo={name}:w", b"rubbish" * 200)
     assert status in (400, 500) and "archive/tar: invalid tar header" in answer["message"]

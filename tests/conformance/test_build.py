@@ -515,6 +515,55 @@ def test_a_git_repository_is_a_context(engine: Engine, context: Path, name: str,
         assert _run(engine, name, "cat", "/file") == text
 
 
+@pytest.fixture
+def git_daemon(engine: Engine, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Serves the repositories in a folder as git://: a server of bare files would not do for shallow clones."""
+    folder = tmp_path / "repositories"
+    folder.mkdir()
+    argv = ["git", "daemon", "--reuseaddr", "--export-all", f"--base-path={folder}", "--listen=127.0.0.1", "--port=9418", str(folder)]
+    process = subprocess.Popen([*engine.nsenter(), *argv], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: ":9418" in engine.inside("ss", "-Hltn"), "the git server listens")
+        yield "git://127.0.0.1", folder
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_a_git_context_has_its_submodules(engine: Engine, context: Path, name: str, git_daemon: tuple[str, Path]) -> None:
+    url, folder = git_daemon
+
+    def git(at: Path, *words: str) -> None:
+        options = ("user.name=n", "user.email=e", "init.defaultBranch=master", "protocol.file.allow=always")
+        subprocess.run(["git", *(word for one in options for word in ("-c", one)), *words], cwd=at, check=True, capture_output=True)
+
+    def serve(at: Path, to: str) -> None:
+        git(at, "add", "-A")
+        git(at, "commit", "-qm", to)
+        git(at, "clone", "-q", "--bare", ".", str(folder / to))
+
+    for part in ("deep", "part", "main"):
+        (context / part).mkdir()
+        git(context / part, "init", "-q")
+    # Zeros at an archive's end are content as well as its end.
+    _write(context / "deep", {"file": "deep", "zeros": "\0" * 3000})
+    serve(context / "deep", "deep.git")
+    _write(context / "part", {"file": "part", "Dockerfile": "FROM busybox\nCOPY . /all\n"})
+    git(context / "part", "submodule", "add", "-q", str(folder / "deep.git"), "in/deep")
+    git(context / "part", "config", "-f", ".gitmodules", "submodule.in/deep.url", "../deep.git")
+    serve(context / "part", "part.git")
+    _write(context / "main", {"Dockerfile": "FROM busybox\nCOPY . /all\n", "dir/Dockerfile": "FROM busybox\nCOPY . /all\n"})
+    git(context / "main", "submodule", "add", "-q", str(folder / "part.git"), "dir/part")
+    git(context / "main", "config", "-f", ".gitmodules", "submodule.dir/part.url", f"{url}/part.git")
+    serve(context / "main", "main.git")
+    for suffix, root in (("", "/all/dir/part"), ("%23:dir", "/all/part"), ("%23master:dir/part", "/all")):
+        body = engine.request("POST", f"/{engine.api}/build?t={name}&remote={url}/main.git{suffix}")
+        assert body[0] == 200 and b"Successfully built" in body[1], body
+        assert _run(engine, name, "cat", f"{root}/file") == "part"
+        assert _run(engine, name, "cat", f"{root}/in/deep/file") == "deep"
+        assert _run(engine, name, "wc", "-c", f"{root}/in/deep/zeros").split()[0] == "3000"
+
+
 def test_ignored_files_are_the_client_s_business_but_for_two(engine: Engine, context: Path, name: str) -> None:
     _write(context, {"a": "a", "b": "b", ".dockerignore": "b\nDockerfile\n.dockerignore\n"})
     _build(engine, context, "FROM busybox\nCOPY . /all\n", "-t", name)

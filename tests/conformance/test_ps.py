@@ -1,6 +1,10 @@
 """docker ps: columns, filters, formats."""
 
+import json
 import re
+import subprocess
+from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 
@@ -100,3 +104,126 @@ def test_exposed_and_published_ports(engine: Engine, name: str) -> None:
     engine.docker("run", "-d", "--name", name, "--expose", "90", "--expose", "91", "-p", "18081:80/udp", "busybox", "sleep", "100")
     said = engine.out("ps", "--format", "{{.Ports}}")
     assert "90-91/tcp" in said and "0.0.0.0:18081->80/udp" in said
+
+
+@pytest.fixture(scope="module")
+def crowd(engine: Engine) -> Iterator[dict[str, str]]:
+    """Containers of every kind, by short names."""
+    volume = ("-v", "crowdvol:/data")
+    made = {
+        "run": ("run", "-d", "-p", "127.0.0.1:18190:80", "-p", "127.0.0.1:18153:53/udp", "--expose", "90", *volume, "-v", "/var/tmp:/host"),
+        "none": ("run", "-d", "--net", "none", "--label", "b"),
+        "end": ("run", "-p", "127.0.0.1:18191:81", *volume),
+        "new": ("create", "--expose", "90"),
+    }
+    ids = {}
+    for name, words in made.items():
+        command = ("sh", "-c", "exit 3") if name == "end" else ("sleep", "1000")
+        engine.docker(*words, "--name", f"crowd-{name}", "--label", "crowd=1", "busybox", *command, check=name != "end")
+        ids[name] = engine.out("inspect", "-f", "{{.Id}}", f"crowd-{name}")
+    yield ids
+    engine.docker("rm", "-fv", *ids.values())
+    engine.docker("volume", "rm", "-f", "crowdvol")
+
+
+def _found(engine: Engine, query: str, **wanted: list[str]) -> list[str]:
+    wanted["label"] = [*wanted.get("label", []), "crowd=1"]
+    status, answer = engine.request("GET", f"/v1.41/containers/json?{query}&filters={quote(json.dumps(wanted))}")
+    assert status == 200, answer
+    return [row["Names"][0].removeprefix("/crowd-") for row in answer]
+
+
+@covers("ps -f")
+@pytest.mark.parametrize(
+    ("name", "values", "found"),
+    [
+        ("exited", ["3"], ["end"]),
+        ("exited", ["0", "137"], []),
+        ("status", ["running", "exited"], ["end", "none", "run"]),
+        ("status", ["dead"], []),
+        ("health", ["none"], ["new", "end", "none", "run"]),
+        ("volume", ["crowdvol"], ["end", "run"]),
+        ("volume", ["/data"], ["end", "run"]),
+        ("volume", ["/var/tmp"], ["run"]),
+        ("volume", ["/host"], ["run"]),
+        ("volume", ["crowd"], []),
+        ("network", ["bridge"], ["new", "end", "run"]),
+        ("network", ["none", "host"], ["none"]),
+        ("publish", ["18190"], ["run"]),
+        ("publish", ["18000-18200/udp"], ["run"]),
+        ("publish", ["80"], []),
+        ("publish", ["18191"], []),
+        ("expose", ["80"], ["run"]),
+        ("expose", ["90/tcp"], ["run"]),
+        ("expose", ["53"], []),
+        ("expose", ["1-100/udp"], ["run"]),
+        ("ancestor", ["busybox"], ["new", "end", "none", "run"]),
+        ("ancestor", ["nosuch"], []),
+        ("name", ["^/crowd-n"], ["new", "none"]),
+        ("name", ["CROWD"], []),
+        ("isolation", ["default"], ["new", "end", "none", "run"]),
+        ("is-task", ["true"], []),
+        ("is-task", ["false"], ["new", "end", "none", "run"]),
+        ("before", ["crowd-end"], ["none", "run"]),
+        ("since", ["crowd-end"], ["new"]),
+        ("label", ["crowd", "b"], ["none"]),
+    ],
+)
+def test_each_filter(engine: Engine, crowd: dict[str, str], name: str, values: list[str], found: list[str]) -> None:
+    assert _found(engine, "all=1", **{name: values}) == found
+
+
+def test_filters_by_ids(engine: Engine, crowd: dict[str, str]) -> None:
+    assert _found(engine, "all=1", id=[crowd["run"][:12], crowd["end"]]) == ["end", "run"]
+    assert _found(engine, "all=1", id=[crowd["run"][1:12]]) == []
+    network = engine.out("network", "inspect", "-f", "{{.Id}}", "bridge")
+    # One that was never started is on no network yet.
+    assert _found(engine, "all=1", network=[network[:12]]) == ["end", "run"]
+    image = engine.out("image", "inspect", "-f", "{{.Id}}", "busybox")
+    assert _found(engine, "all=1", ancestor=[image.removeprefix("sha256:")[:12]]) == ["new", "end", "none", "run"]
+
+
+def test_which_are_looked_at_without_all(engine: Engine, crowd: dict[str, str]) -> None:
+    assert _found(engine, "") == ["none", "run"]
+    assert _found(engine, "", exited=["3"]) == []
+    assert _found(engine, "", status=["exited"]) == ["end"]
+    assert _found(engine, "", since=["crowd-run"]) == ["none"]
+    assert _found(engine, "limit=3") == ["new", "end", "none"]
+    assert _found(engine, "limit=1", status=["running"]) == ["none"]
+    assert _found(engine, "all=1", publish=["18190"], expose=["81"]) == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "text"),
+    [
+        ({"exited": ["x"]}, 500, 'strconv.Atoi: parsing "x": invalid syntax'),
+        ({"status": ["x"]}, 400, "Invalid filter 'status=x'"),
+        ({"health": ["x"]}, 400, "Unrecognised filter value for health: x"),
+        ({"is-task": ["x"]}, 400, "Invalid filter 'is-task=[x]'"),
+        ({"before": ["nosuch"]}, 500, "no such container nosuch"),
+        ({"publish": ["x"]}, 500, 'error while looking up for publish x: strconv.ParseUint: parsing "x": invalid syntax'),
+        ({"expose": ["1:2"]}, 500, "filter for 'expose' should not contain ':': 1:2"),
+    ],
+)
+def test_values_that_are_refused(engine: Engine, wanted: dict[str, list[str]], status: int, text: str) -> None:
+    found, answer = engine.request("GET", f"/v1.41/containers/json?filters={quote(json.dumps(wanted))}")
+    assert (found, answer["message"]) == (status, text)
+
+
+@covers("ps -s", "inspect --format")
+def test_sizes_are_those_of_the_upper_directory(engine: Engine, name: str) -> None:
+    script = (
+        "mkdir /d; dd if=/dev/zero of=/d/a bs=1000 count=3000; ln /d/a /d/b; ln -s a /d/c; rm /bin/vi; echo >> /etc/passwd; mkfifo /d/f"
+    )
+    engine.docker("run", "--name", name, "busybox", "sh", "-c", script)
+    row = engine.request("GET", "/v1.41/containers/json?all=1&size=1&limit=1")[1][0]
+    shown = engine.request("GET", f"/v1.41/containers/{name}/json?size=1")[1]
+    assert (row["SizeRw"], row["SizeRootFs"]) == (shown["SizeRw"], shown["SizeRootFs"])
+    upper = shown["GraphDriver"]["Data"]["UpperDir"]
+    apparent = int(subprocess.run(["du", "-sb", upper], capture_output=True, text=True, check=True).stdout.split()[0])
+    # du counts directories too.
+    assert 3_000_000 <= row["SizeRw"] <= apparent <= row["SizeRw"] + 5 * 4096
+    untouched = engine.out("create", "busybox")
+    assert "SizeRw" not in engine.request("GET", "/v1.41/containers/json?all=1&size=1&limit=1")[1][0]
+    base = engine.request("GET", f"/v1.41/containers/{untouched}/json?size=1")[1]
+    assert (base["SizeRw"], base["SizeRootFs"]) == (0, row["SizeRootFs"] - row["SizeRw"])

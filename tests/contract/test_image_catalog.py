@@ -67,6 +67,30 @@ async def test_newest_comes_first(catalog: Catalog) -> None:
     assert [entry.image.id for entry in await catalog.all()] == [B, A]
 
 
+async def test_a_known_revision_is_never_that_of_a_changed_catalog(catalog: Catalog) -> None:
+    seen = [await catalog.revision()]
+    await catalog.add(image(A), ["x:1"], [], [], [])
+    seen.append(await catalog.revision())
+    await catalog.tag(A, "x:2", SAID)
+    seen.append(await catalog.revision())
+    await catalog.acquire(A, "h")
+    seen.append(await catalog.revision())
+    await catalog.release("h")
+    seen.append(await catalog.revision())
+    assert await catalog.remove(await catalog.get(A), ("x:1", "x:2"), delete=True, events=[SAID])
+    seen.append(await catalog.revision())
+    known = [one for one in seen if one]
+    assert len(set(known)) == len(known) and len(known) in (0, len(seen))
+    assert await catalog.revision() == seen[-1]
+
+
+async def test_a_revision_tells_what_others_wrote_into_the_file(tmp_path: Path) -> None:
+    async with open_catalog(str(tmp_path / "db")) as one, open_catalog(str(tmp_path / "db")) as other:
+        before = await one.revision()
+        await other.add(image(A), ["x:1"], [], [], [])
+        assert await one.revision() != before != await other.revision()
+
+
 async def test_a_lease_keeps_an_image(catalog: Catalog) -> None:
     await catalog.add(image(A), ["x:1"], [], [], [])
     await catalog.acquire(A, "node/1")

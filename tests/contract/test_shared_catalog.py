@@ -2,16 +2,21 @@
 
 import asyncio
 import gc
+import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from skerry.api.events.v1 import events_pb2
 from skerry.core.errors import InvalidArgument, NotFound, Unavailable
-from skerry.images.catalog import Entry, ImageRecord, LayerRecord
+from skerry.images.catalog import Entry, ImageRecord, LayerRecord, mongo_arrivals
 from skerry.images.catalog.mongo import MongoCatalog, open_mongo_catalog
 from skerry.images.catalog.mongo_answers import open_mongo
+from skerry.images.catalog.mongo_arrivals import arrival
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 LAYER = "sha256:" + "1" * 64
@@ -115,17 +120,100 @@ async def test_a_removal_that_was_decided_is_finished_by_others(uri: str) -> Non
         assert await database.images.count_documents({"leaving": {"$ne": []}}) == 0
 
 
-async def test_names_that_never_arrived_hold_nothing_up_for_ever(uri: str) -> None:
+async def test_an_arrival_under_way_holds_a_removal_off(uri: str) -> None:
     async with open_mongo_catalog(uri) as catalog, open_mongo(uri) as database:
         await catalog.add(image(A), [], [], [], [])
-        await database.images.update_one({"_id": A}, {"$push": {"arriving": {"token": "t", "time": time.time()}}})
+        told = arrival([("d/x:1", False)], [said("pull")])
+        await database.images.update_one({"_id": A}, {"$push": {"arriving": told}})
         assert not await catalog.remove(await catalog.get(A), (), delete=True, events=[])
-        late = {"arriving": [{"token": "t", "time": time.time() - 60}], "fresh": True, "stored": time.time() - 60}
-        await database.images.update_one({"_id": A}, {"$set": late})
+        late = {**told, "time": told["time"] - 60}
+        await database.images.update_one({"_id": A}, {"$set": {"arriving": [late], "fresh": True}})
         assert await catalog.all() == []
-        await catalog.blobs_in_use()
-        assert len(await catalog.all()) == 1
-        assert await catalog.remove(await catalog.get(A), (), delete=True, events=[])
+        # Who wants to remove it ends it first, and decides anew.
+        assert not await catalog.remove(await catalog.get(A), (), delete=True, events=[])
+        assert [entry.names.tags for entry in await catalog.all()] == [("d/x:1",)]
+        assert await catalog.remove(await catalog.get(A), ("d/x:1",), delete=True, events=[])
+
+
+_ADDING = """
+import asyncio, sys
+from skerry.api.events.v1 import events_pb2
+from skerry.images.catalog import ImageRecord
+from skerry.images.catalog.mongo import open_mongo_catalog
+
+async def main(uri, image_id):
+    async with open_mongo_catalog(uri) as catalog:
+        event = events_pb2.Event(type="image", action="pull")
+        await catalog.add(ImageRecord(image_id, b"{}", (), 1), ["d/x:1", "d/y:1"], ["d/x@" + image_id], [], [event], holder="node/1")
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def _killed(uri: str, point: str, image_id: str = A) -> None:
+    """Has a service add an image, and die at a point of that."""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "SKERRY_FAILPOINTS": f"images.catalog.{point}=kill"}
+    done = subprocess.run([sys.executable, "-c", _ADDING, uri, image_id], env=environ, timeout=30, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+async def _until(check: Callable[[], Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + 10
+    while not await check():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dead are held for dead at once."""
+    monkeypatch.setattr(mongo_arrivals, "ARRIVAL_SECONDS", 0.5)
+    monkeypatch.setattr(mongo_arrivals, "LOOK_SECONDS", 0.2)
+
+
+async def _seen(catalog: MongoCatalog) -> list[str]:
+    return [event.action for event in await catalog.journal.replay(events_pb2.SubscribeRequest(since_ns=1))]
+
+
+@pytest.mark.parametrize("point", ["added", "named", "said"])
+async def test_what_a_killed_service_was_adding_gets_its_names(uri: str, point: str, soon: None) -> None:
+    async with open_mongo_catalog(uri) as catalog:
+        await catalog.add(image(B), ["d/y:1"], [], [], [])
+        await asyncio.to_thread(_killed, uri, point)
+
+        async def whole() -> bool:
+            return len(await catalog.all()) == 2
+
+        await _until(whole)
+        entry = await catalog.by_name("d/x:1")
+        assert (entry.names.tags, entry.names.digests, entry.holders) == (("d/x:1", "d/y:1"), ("d/x@" + A,), ("node/1",))
+        assert (await catalog.get(B)).names.tags == ()
+        # Nothing is left to do; the event is told at least once.
+        async with open_mongo(uri) as database:
+            assert await database.images.count_documents({"arriving": {"$ne": []}}) == 0
+        assert await _seen(catalog) == ["pull"] * (2 if point == "said" else 1)
+
+
+async def test_names_that_were_pointed_since_stay_where_they_are(uri: str, soon: None) -> None:
+    async with open_mongo_catalog(uri) as catalog:
+        await catalog.add(image(B), [], [], [], [])
+        await asyncio.to_thread(_killed, uri, "added")
+        await catalog.tag(B, "d/y:1", said())
+
+        async def whole() -> bool:
+            return len(await catalog.all()) == 2
+
+        await _until(whole)
+        assert (await catalog.by_name("d/x:1")).image.id == A
+        assert (await catalog.by_name("d/y:1")).image.id == B
+
+
+async def test_adding_again_what_a_killed_service_was_adding_ends_it_at_once(uri: str) -> None:
+    async with open_mongo_catalog(uri) as catalog:
+        await asyncio.to_thread(_killed, uri, "added")
+        assert await catalog.all() == []
+        await catalog.add(image(A), ["d/x:1"], [], [], [])
+        assert [entry.names.tags for entry in await catalog.all()] == [("d/x:1",)]
 
 
 async def test_events_of_all_are_numbered_without_gaps_and_seen_by_all(both: tuple[MongoCatalog, MongoCatalog]) -> None:

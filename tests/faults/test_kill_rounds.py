@@ -12,6 +12,7 @@ from images.busybox import make_busybox
 pytestmark = pytest.mark.root
 
 
+@pytest.mark.alone
 def test_kill_rounds() -> None:
     """The 60-second form."""
     # How much flows depends on what else the machine does; the full form asks for 5 MB/s.
@@ -22,6 +23,7 @@ def test_kill_rounds() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.timeout(3600)
 def test_kill_rounds_in_full() -> None:
     summary = run(60, random.randrange(10**6))

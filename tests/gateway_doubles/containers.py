@@ -240,6 +240,7 @@ class Containers(ContainersServiceServicer):
                 position, stream, data = item
                 if (stream == 1 and opening.stdout) or (stream == 2 and opening.stderr):
                     yield pb.AttachResponse(output=output_message(stream, data, tty, position))
+            yield pb.AttachResponse(output=pb.Output(ended=True))
         finally:
             feeder.cancel()
 

@@ -43,6 +43,7 @@ class Execs(ExecsServiceServicer):
             yield pb.StartExecResponse(opened=containers_pb2.AttachOpened(tty=value.spec.tty))
             async for position, stream, data in self._outputs[value.id].read(opening.offset, True):
                 yield pb.StartExecResponse(output=output_message(stream, data, value.spec.tty, position))
+            yield pb.StartExecResponse(output=containers_pb2.Output(ended=True))
             return
         if value.started:
             raise Conflict(f"Error: Exec command {value.id} is already running")
@@ -59,6 +60,7 @@ class Execs(ExecsServiceServicer):
             async for position, stream, data in output.read(0, True):
                 yield pb.StartExecResponse(output=output_message(stream, data, tty, position))
             await asyncio.wait({run})
+            yield pb.StartExecResponse(output=containers_pb2.Output(ended=True))
         finally:
             feeder.cancel()
 

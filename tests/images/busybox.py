@@ -67,11 +67,11 @@ def layer(busybox: str = BUSYBOX) -> bytes:
     return out.getvalue()
 
 
-def archive(layers: list[bytes], tags: list[str], config: dict[str, object] | None = None) -> bytes:
+def archive(layers: list[bytes], tags: list[str], config: dict[str, object] | None = None, *, architecture: str = "amd64") -> bytes:
     """Returns a docker-archive with one image of these layers."""
     digests = [hashlib.sha256(one).hexdigest() for one in layers]
     document = {
-        "architecture": "amd64",
+        "architecture": architecture,
         "os": "linux",
         "created": "2024-01-01T00:00:00Z",
         "config": {"Cmd": ["sh"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], **(config or {})},

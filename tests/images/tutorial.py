@@ -139,8 +139,10 @@ def cached(folder: str) -> str:
         path = f"{folder}/tutorial-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}.tar"
     if not os.path.exists(path):
         os.makedirs(folder, exist_ok=True)
-        make_tutorial(f"{path}.part")
-        os.replace(f"{path}.part", path)
+        # Several may make it at once.
+        part = f"{path}.{os.getpid()}"
+        make_tutorial(part)
+        os.replace(part, path)
     return path
 
 

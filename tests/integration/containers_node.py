@@ -220,7 +220,7 @@ class Client:
     def __init__(self, node: NodeUnderTest, container_id: str, *, stdin: bool = False, **opened: Any) -> None:
         self.call = node.containers.Attach()
         self._open = pb.AttachRequest(open=pb.AttachOpen(id=container_id, stdin=stdin, stdout=True, stderr=True, stream=True, **opened))
-        self.offset, self.gap = 0, 0
+        self.offset, self.gap, self.ended = 0, 0, False
 
     async def opened(self) -> pb.AttachOpened:
         await self.call.write(self._open)
@@ -238,6 +238,7 @@ class Client:
         if response is grpc.aio.EOF:
             return None
         self.offset = response.output.next_offset
+        self.ended = response.output.ended
         self.gap += response.output.gap
         return response.output.data
 

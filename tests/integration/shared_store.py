@@ -74,6 +74,7 @@ class Middle:
     async def client(self, number: int, run: Path) -> AsyncIterator[Any]:
         """Calls a replica from the test's own process, which is in no namespace: bytes are carried over, TLS ends at both ends."""
         path = str(run / "carried.sock")
+        carried: set[asyncio.StreamWriter] = set()
 
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with self.inside.entered():
@@ -86,13 +87,20 @@ class Middle:
                 there.close()
                 writer.close()
                 return
+            carried.update((writer, far_writer))
             await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+            carried.difference_update((writer, far_writer))
 
         creds = channel_credentials(self.tls)
         options = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", "localhost"))
         async with await asyncio.start_unix_server(carry, path):
-            async with grpc.aio.secure_channel(f"unix:{path}", creds, options=options) as channel:
-                yield ImagesServiceStub(channel)
+            try:
+                async with grpc.aio.secure_channel(f"unix:{path}", creds, options=options) as channel:
+                    yield ImagesServiceStub(channel)
+            finally:
+                # Since Python 3.12 a server's end waits for its connections, and gRPC lets go of a call that nobody reads late.
+                for writer in carried:
+                    writer.transport.abort()
 
     def address(self, number: int) -> str:
         """Returns where a replica listens."""

@@ -18,6 +18,7 @@ from integration.containers_node import NodeUnderTest, containers_node, run_exec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.core.errors import Failed, InvalidArgument, NotFound
 from skerry.core.rpc.channel import call
+from skerry.core.rpc.pipe import PIPE
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 
@@ -287,3 +288,95 @@ async def test_limits_and_clients_that_do_nothing() -> None:
         assert (await asyncio.wait_for(node.start_container(container), 10)).state.status == pb.STATUS_RUNNING
         with pytest.raises(Failed, match="nothing moved for"):
             await asyncio.wait_for(asking, 10)
+
+
+class PipedPut:
+    """An upload under way; `path` is the FIFO that the node made, "" when it made none."""
+
+    def __init__(self, node: NodeUnderTest, container: str, boot_id: str, path: str = "/tmp") -> None:
+        self.call: Any = node.containers.PutArchive()
+        self._opened = pb.PutArchiveOpen(container=container, path=path, boot_id=boot_id)
+        self.path = ""
+
+    async def begin(self) -> "PipedPut":
+        await self.call.write(pb.PutArchiveRequest(open=self._opened))
+        self.path = os.fsdecode(dict(await self.call.initial_metadata() or ()).get(PIPE, b""))
+        return self
+
+    async def end(self) -> None:
+        await self.call.done_writing()
+        await call(lambda: self.call)
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+async def test_an_archive_may_come_through_a_fifo(node: NodeUnderTest) -> None:
+    container = await node.create("sleep", "1000")
+    content = os.urandom(3 << 20)
+    put = await PipedPut(node, container, boot_id()).begin()
+
+    def write() -> None:
+        with open(put.path, "wb", buffering=0) as pipe:
+            view = memoryview(archive(entry("big", content=content)))
+            while view:
+                view = view[pipe.write(view) :]
+
+    await asyncio.to_thread(write)
+    await put.end()
+    assert not os.path.exists(put.path)
+    _, data = await get(node, container, "/tmp/big")
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert tar.extractfile("big").read() == content  # type: ignore[union-attr]
+    await node.remove(container)
+
+
+async def test_who_cannot_reach_the_fifo_sends_chunks(node: NodeUnderTest) -> None:
+    container = await node.create("sleep", "1000")
+    for identity, there in ((boot_id(), True), ("another machine's", False)):
+        put = await PipedPut(node, container, identity).begin()
+        assert bool(put.path) is there
+        await put.call.write(pb.PutArchiveRequest(chunk=archive(entry(f"small-{there}", content=b"1"))))
+        await put.end()
+        assert names((await get(node, container, f"/tmp/small-{there}"))[1]) == [f"small-{there}"]
+    await node.remove(container)
+
+
+async def test_a_fifo_goes_with_an_upload_that_fails_or_is_given_up(node: NodeUnderTest) -> None:
+    container = await node.create("sleep", "1000")
+    missing = await PipedPut(node, container, boot_id(), "/no/such/place").begin()
+    assert missing.path == ""
+    with pytest.raises(NotFound):
+        await call(lambda: missing.call)
+    bad = await PipedPut(node, container, boot_id()).begin()
+
+    def write() -> None:
+        with open(bad.path, "wb", buffering=0) as pipe, pytest.raises(BrokenPipeError):
+            while True:
+                pipe.write(b"this is no archive" * 10_000)
+
+    await asyncio.to_thread(write)
+    with pytest.raises(InvalidArgument):
+        await call(lambda: bad.call)
+    left = await PipedPut(node, container, boot_id()).begin()
+    left.call.cancel()
+    for _ in range(100):
+        if not os.path.exists(left.path):
+            break
+        await asyncio.sleep(0.05)
+    assert not any(os.path.exists(put.path) for put in (bad, left))
+    await node.remove(container)
+    assert node.leftovers(container) == []
+
+
+async def test_a_fifo_that_nobody_writes_into_is_given_up() -> None:
+    async with containers_node(SKERRY_CONTAINERS_COPY_SILENCE="1.5") as node:
+        container = await node.create("sleep", "1000")
+        put = await PipedPut(node, container, boot_id()).begin()
+        for written in range(1, 7):  # longer than the silence, but not silent
+            await asyncio.sleep(0.3)
+            await put.call.write(pb.PutArchiveRequest(written=written))
+        with pytest.raises(Failed, match="nothing moved for"):
+            await asyncio.wait_for(call(lambda: put.call), 10)

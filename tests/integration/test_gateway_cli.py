@@ -186,7 +186,6 @@ ERRORS = [
     (["run", "--network", "nope", "busybox"], "network nope not found"),
     (["create", "--network", "container:nope", "busybox"], "No such container: nope"),
     (["ps", "--filter", "foo=bar"], "invalid filter 'foo'"),
-    (["stats", "--no-stream", "one"], "stats is not supported yet"),
     (["rm", "one"], "You cannot remove a running container"),
     (["kill", "-s", "FOO", "one"], "invalid signal: FOO"),
     (["node", "ls"], "This node is not a swarm manager."),

@@ -121,6 +121,32 @@ async def test_a_removals_last_step_is_the_lease_by_which_the_next_gateway_sees_
         assert running.logs.removed == [identity] and running.images.leases == {}
 
 
+async def test_the_log_of_a_container_removed_while_the_router_was_away_is_removed_by_the_next_gateway() -> None:
+    async with doubles() as made, AsyncExitStack() as stack:
+        for name in ("images", "networks", "containers"):
+            await stack.enter_async_context(made.serve(name))
+        async with made.gateway():
+            answer = await ask(made.socket, "POST", "/containers/create?name=one", {"Image": "busybox"})
+            one = str(answer.json()["Id"])
+            assert (await ask(made.socket, "DELETE", f"/containers/{one}")).status == 204
+        assert made.logs.removed == [] and len(made.images.leases) == 1
+        async with made.gateway():
+            async with made.serve("logs"):
+                await until(lambda: made.logs.removed == [one] and not made.images.leases)
+
+
+async def test_a_log_whose_router_comes_back_is_removed_by_the_same_gateway() -> None:
+    async with doubles() as made, AsyncExitStack() as stack:
+        for name in ("images", "networks", "containers"):
+            await stack.enter_async_context(made.serve(name))
+        async with made.gateway():
+            answer = await ask(made.socket, "POST", "/containers/create?name=one", {"Image": "busybox"})
+            one = str(answer.json()["Id"])
+            assert (await ask(made.socket, "DELETE", f"/containers/{one}")).status == 204
+            async with made.serve("logs"):
+                await until(lambda: made.logs.removed == [one] and not made.images.leases, 15)
+
+
 async def test_attach_and_wait_outlive_a_restart_of_the_node_service() -> None:
     async with doubles() as made, AsyncExitStack() as stack:
         for name in ("images", "networks", "logs"):

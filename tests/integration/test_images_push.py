@@ -37,6 +37,7 @@ def tar_of(**files: bytes) -> bytes:
 
 
 LAYERS = [tar_of(base=b"base" * 20_000), tar_of(top=os.urandom(1000) * 300)]
+ARCHITECTURES = ("arm64", "amd64")
 SHORT = [digest_of(one)[7:19] for one in LAYERS]
 
 
@@ -149,7 +150,7 @@ async def test_what_a_pull_saw_is_mounted_too(images: Store, shared: Registry) -
 
 async def test_of_a_list_the_pulled_manifest_goes_on_and_plain_layers_stay_plain(images: Store, shared: Registry) -> None:
     with fake_registry(shared.inside) as fake:
-        parts = {name: fake.add(name, LAYERS, architecture=name, compress=gzip.compress) for name in ("arm64", "amd64")}
+        parts = {name: fake.add(name, LAYERS, architecture=name, compress=gzip.compress) for name in ARCHITECTURES}
         fake.index("list", parts)
         plain = fake.add("plain", [tar_of(only=b"here")])
         for tag, expected in (("list", parts["arm64"]), ("plain", plain)):
@@ -159,6 +160,26 @@ async def test_of_a_list_the_pulled_manifest_goes_on_and_plain_layers_stay_plain
             texts, (pushed,) = await push(images, name)
             assert pushed.digest == expected == digest_of(raw(shared, f"from/{tag}", "1"))
             assert any(text.endswith(": Pushed") for text in texts)
+
+
+async def test_each_platform_of_a_list_is_pushed_as_the_manifest_that_it_came_with(images: Store, shared: Registry) -> None:
+    """A name is one image: after pulls for two platforms it is the last one's, and that goes out; the other has its own name."""
+    with fake_registry(shared.inside) as fake:
+        parts = {
+            name: fake.add(name, [LAYERS[0], tar_of(a=name.encode())], architecture=name, compress=gzip.compress) for name in ARCHITECTURES
+        }
+        fake.index("list", parts)
+        source = f"{fake.address}/x:list"
+        for number, architecture in enumerate(ARCHITECTURES):
+            await images.pull(source, platform=f"linux/{architecture}")
+            await images.stub.Tag(pb.TagRequest(image=source, target=f"{REGISTRY}/both:{architecture}"))
+            await images.stub.Tag(pb.TagRequest(image=source, target=f"{REGISTRY}/both:last"))
+            texts, (pushed,) = await push(images, f"{REGISTRY}/both:last")
+            assert pushed.digest == parts[architecture] == digest_of(raw(shared, "both", "last"))
+            # What both have is sent once.
+            assert sum(text.endswith(": Pushed") for text in texts) == (1 if number else 2)
+        _, arrived = await push(images, f"{REGISTRY}/both", all_tags=True)
+        assert {one.tag: one.digest for one in arrived} == {**parts, "last": parts[ARCHITECTURES[-1]]}
 
 
 async def test_a_manifest_that_lies_about_layers_is_not_pushed_elsewhere(images: Store, shared: Registry) -> None:

@@ -12,7 +12,7 @@ import pytest
 from monitor_kit import Node, keeper_pid, living_node, output, until
 from skerry.containers.monitor import frames, protocol
 from skerry.containers.monitors import CreateFailed, Exit, Monitor, keeper_command
-from skerry.containers.spool import SpoolReader, release_holds, spool_range, write_cursor
+from skerry.containers.spool import SpoolReader, holds, release_holds, spool_range, write_cursor
 from skerry.core.errors import Conflict
 
 
@@ -397,4 +397,4 @@ async def test_monitor_keeper_and_process_killed_leave_a_readable_spool_that_the
     assert sequences == list(range(len(sequences)))
     assert text.endswith(b"next\n")
     assert text.count(b"next") == 1
-    release_holds(spool)
+    release_holds(spool, holds(spool))

@@ -235,8 +235,8 @@ async def test_a_pull_into_the_bucket_takes_little_memory(shared: Middle) -> Non
     shared.registry.push("test/big:1", [archive(Member(b"noise", data=os.urandom(40 << 20))) for _ in range(3)])
     async with shared.replica(1) as one:
         await one.images()
-        idle = _peak(one.process.pid)  # 102 MB: clients of S3 and MongoDB take 45 of them
         await one.pull(f"{REGISTRY}/test/big:1")
-        assert _peak(one.process.pid) < idle + (64 << 10)
+        # 102 MB idle (clients of S3 and MongoDB take 45 of them), 143 while three layers come.
+        assert _peak(one.process.pid) < 150 << 10
         one.process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(one.process.wait, 20) == 0

@@ -6,8 +6,9 @@ import json
 import pytest
 
 from skerry.core.errors import InvalidArgument
+from skerry.gateway.build.git import git_parts, submodule_url
 from skerry.gateway.build.library import credentials, registry_config
-from skerry.gateway.build.remote import git_parts, is_git, is_url
+from skerry.gateway.build.remote import is_git, is_url
 
 
 @pytest.mark.parametrize(
@@ -84,3 +85,19 @@ def test_credentials_go_to_the_registry_that_they_are_for() -> None:
 @pytest.mark.parametrize("header", ["", "!!!", _header([]), _header("text"), "bm8ganNvbg"])
 def test_an_unreadable_registry_configuration_counts_as_none(header: str) -> None:
     assert registry_config(header) == {}
+
+
+@pytest.mark.parametrize(
+    ("parent", "url", "expected"),
+    [
+        ("https://h/a/b.git", "https://other/x.git", "https://other/x.git"),
+        ("https://h/a/b.git", "../c.git", "https://h/a/c.git"),
+        ("https://h/a/b.git/", "../../d/c.git", "https://h/d/c.git"),
+        ("https://h/a/b.git", "./c.git", "https://h/a/b.git/c.git"),
+        ("git@h:a/b.git", "../c.git", "git@h:a/c.git"),
+        ("git@h:b.git", "../c.git", "git@h:c.git"),
+    ],
+)
+def test_a_submodules_url_counts_from_its_parents(parent: str, url: str, expected: str) -> None:
+    """As git 2.39 resolves them."""
+    assert submodule_url(parent, url) == expected

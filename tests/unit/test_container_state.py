@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from skerry.containers import state as s
-from skerry.containers.state import Phase, Policy, State, step
-from skerry.core.errors import SkerryError
+from skerry.containers.state import Phase, Policy, State
+from skerry.containers.transitions import next_pause, step
+from skerry.core.errors import Conflict, SkerryError
 
 ID = "ab" * 32
 SECOND = 10**9
@@ -283,10 +284,10 @@ def test_on_failure_without_a_maximum_restarts_for_ever() -> None:
 def test_the_pause_doubles_to_a_minute_and_begins_anew_after_ten_seconds() -> None:
     state, pauses = at(Phase.RUNNING), []
     for _ in range(12):
-        state = msgspec.structs.replace(state, pause_ms=s.next_pause(state, SECOND))
+        state = msgspec.structs.replace(state, pause_ms=next_pause(state, SECOND))
         pauses.append(state.pause_ms)
     assert pauses == [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000]
-    assert s.next_pause(state, 10 * SECOND) == 100
+    assert next_pause(state, 10 * SECOND) == 100
 
 
 def test_each_restart_by_policy_dies_at_once_and_counts() -> None:
@@ -308,7 +309,14 @@ def test_after_a_reboot_policy_decides_who_wants_a_sandbox() -> None:
     state, actions = step(at(Phase.RUNNING), s.Lost(5 * SECOND))
     assert (state.exit_code, state.needs_sandbox) == (255, False) and s.TellEnded(3) in actions
     assert step(at(Phase.EXITED, policy=Policy("always"), manually_stopped=True), s.Booted())[0].needs_sandbox
-    assert not step(at(Phase.EXITED, policy=Policy("unless-stopped")), s.Booted())[0].needs_sandbox
+    assert not step(at(Phase.EXITED, policy=Policy("unless-stopped"), manually_stopped=True), s.Booted())[0].needs_sandbox
+    assert step(at(Phase.EXITED, policy=Policy("unless-stopped")), s.Booted())[0].needs_sandbox
+    assert not step(at(Phase.EXITED, policy=Policy("on-failure"), exit_code=1), s.Booted())[0].needs_sandbox
+
+
+def test_one_that_is_about_to_be_started_after_a_boot_can_be_stopped() -> None:
+    state, actions = run(at(Phase.EXITED, policy=Policy("always")), s.Booted(), s.StopAsked())
+    assert (state.phase, state.needs_sandbox, state.manually_stopped, actions[1:]) == (Phase.EXITED, False, True, [])
 
 
 def test_a_lost_process_whose_sandbox_is_there_is_restarted_by_policy() -> None:
@@ -330,3 +338,22 @@ def test_texts_are_dockers() -> None:
         step(at(Phase.RUNNING), s.UnpauseAsked())
     with pytest.raises(SkerryError, match=f"^Container {ID} is already paused$"):
         step(at(Phase.PAUSED), s.PauseAsked())
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_an_update_changes_the_policy_in_every_phase_but_the_last_ones(phase: Phase) -> None:
+    before = State(id=ID, phase=phase)
+    if phase in (Phase.REMOVING, Phase.DEAD):
+        with pytest.raises(Conflict, match='container is marked for removal and cannot be "update"'):
+            step(before, s.Updated(s.Policy("always")))
+        return
+    after, actions = step(before, s.Updated(s.Policy("on-failure", 3)))
+    assert (after, actions) == (msgspec.structs.replace(before, policy=s.Policy("on-failure", 3)), [s.Emit("update")])
+    assert step(after, s.Updated()) == (after, [s.Emit("update")])
+
+
+def test_one_that_is_removed_at_its_end_gets_no_restart_policy() -> None:
+    before = State(id=ID, auto_remove=True)
+    with pytest.raises(Conflict, match="Restart policy cannot be updated because AutoRemove is enabled for the container"):
+        step(before, s.Updated(s.Policy("always")))
+    assert step(before, s.Updated(s.Policy("no")))[0] == before

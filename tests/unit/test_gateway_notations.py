@@ -1,5 +1,7 @@
 """Docker's notations: ports, times, names, JSON as Go reads it, mounts."""
 
+import time
+
 import pytest
 
 from skerry.api.networks.v1 import networks_pb2
@@ -70,7 +72,10 @@ def test_times() -> None:
     assert timestamp("2026-11-24T11:22:58.26053847Z", now) == 1795519378260538470
     assert timestamp("2026-11-24T12:22:58+01:00", now) == 1795519378 * 10**9
     assert timestamp("1m30s", now) == now - 90 * 10**9
-    for wrong in ("x", "1x", "1h x"):
+    for shorter in ("2026-11-24Z", "2026-11-24T00Z", "2026-11-24T00:00Z", "2026-11-24T01+01:00"):
+        assert timestamp(shorter, now) == 1795478400 * 10**9
+    assert timestamp("2026-11-24", now) == int(time.mktime((2026, 11, 24, 0, 0, 0, 0, 0, -1))) * 10**9
+    for wrong in ("x", "1x", "1h x", "2026-11", "2026-11-24T"):
         with pytest.raises(InvalidArgument):
             timestamp(wrong, now)
     assert duration("1.5h") == 5400 * 10**9

@@ -87,7 +87,17 @@ def test_a_profile_of_the_users_own_counts() -> None:
         ("{", "Decoding seccomp profile failed"),
         ('{"syscalls": []}', "Decoding seccomp profile failed"),
         ('{"defaultAction": "A", "architectures": ["X"], "archMap": [{"architecture": "Y"}]}', "use either 'architectures' or 'archMap'"),
-        ('{"defaultAction": "A", "syscalls": [{"name": "a", "names": ["b"], "action": "B"}]}', "use either 'name' or 'names'"),
+        (
+            '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"name": "a", "names": ["b"], "action": "SCMP_ACT_LOG"}]}',
+            "use either 'name' or 'names'",
+        ),
+        ('{"defaultAction": "SCMP_ACT_A"}', "string SCMP_ACT_A is not a valid action for seccomp"),
+        ('{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"name": "a", "action": "B"}]}', "string B is not a valid action for seccomp"),
+        (
+            '{"defaultAction": "SCMP_ACT_ALLOW",'
+            '"syscalls": [{"name": "a", "action": "SCMP_ACT_LOG", "args": [{"index": 0, "value": 1, "op": "X"}]}]}',
+            "string X is not a valid operator for seccomp",
+        ),
         (" " * (seccomp.PROFILE_LIMIT + 1), "larger than"),
     ],
 )

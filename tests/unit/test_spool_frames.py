@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from skerry.containers.lines import LineOptions, read_lines, stamp
 from skerry.containers.monitor import frames
 from skerry.containers.monitor.writer import SpoolWriter
-from skerry.containers.spool import Batch, SpoolReader, frame_output, release_holds, spool_range, write_cursor
+from skerry.containers.spool import Batch, SpoolReader, frame_output, holds, release_holds, spool_range, write_cursor
 
 U64 = st.integers(0, 2**64 - 1)
-FRAMES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), U64, U64, st.binary(max_size=300)), max_size=8)
+FRAMES = st.lists(st.tuples(st.integers(0, 2), st.sampled_from((0, frames.END)), U64, U64, st.binary(max_size=300)), max_size=8)
 
 
 @settings(deadline=None)
@@ -22,7 +22,7 @@ def test_frames_are_read_as_they_were_encoded(items):
     seen = [(frame.stream, frame.flags, frame.time_ns, frame.sequence, bytes(frame.payload)) for frame in batch.frames()]
     assert seen == items
     expected = b"".join(item[4] for item in items if item[0] == 1)
-    assert frame_output(batch, tty=True, stderr=False) == expected
+    assert frame_output(batch, tty=True, stderr=False) == (expected, 0)
 
 
 @settings(deadline=None)
@@ -162,17 +162,58 @@ async def test_holds_of_a_dead_service_are_released_but_not_the_routers(tmp_path
     spool = str(tmp_path)
     write_cursor(f"{spool}/cursor.router", 7)
     write_cursor(f"{spool}/cursor.attach.a", 3)
-    release_holds(spool)
-    release_holds(f"{spool}/missing")
+    write_cursor(f"{spool}/cursor.attach.b", 5)
+    earlier = holds(spool)
+    os.utime(f"{spool}/cursor.attach.b", ns=(1, 1))  # a reader took it over
+    release_holds(spool, earlier)
+    release_holds(f"{spool}/missing", earlier)
+    assert list(holds(spool)) == ["cursor.attach.b"]
+    release_holds(spool, holds(spool))
     assert frames.cursors(spool) == [7]
+
+
+def test_what_was_dropped_of_the_wanted_streams_is_counted():
+    markers = [b'{"stream": 1, "bytes": 5, "lines": 1}', b'{"stream": 2, "bytes": 70, "lines": 0}']
+    data = bytearray(b"".join(frames.encode(0, frames.DROPPED, 0, number, marker) for number, marker in enumerate(markers)))
+    batch = Batch(0, len(data), data, 0)
+    assert frame_output(batch, tty=False) == (b"", 75)
+    assert frame_output(batch, tty=False, stdout=False) == (b"", 70)
+
+
+@pytest.mark.parametrize("given", [True, False])
+async def test_bytes_that_were_trimmed_are_counted_without_headers(tmp_path, given):
+    spool = str(tmp_path)
+    writer = SpoolWriter(spool, 200, 1 << 20)
+    sizes = [1, 50, 100, 7, 120, 30, 3]
+    for size in sizes[:2]:
+        writer.frame(frames.STDOUT, 0, bytes(size))
+    place, sequence = writer.head, 2
+    for size in sizes[2:]:
+        writer.frame(frames.STDERR, 0, bytes(size))
+    first = frames.trim(spool, 0)
+    assert first > place
+    kept = [size for batch in [b async for b in _batches(spool, first, None)] for size in (len(f.payload) for f in batch.frames())]
+    lost = sum(sizes[2:]) - sum(kept)
+    # Without the sequence of the frame it wants, a reader can only tell what the spool lacks.
+    batch = await anext(_batches(spool, place, sequence if given else None))
+    assert batch.gap == first - place
+    assert (batch.missed == lost) if given else (batch.missed == batch.gap > lost)
+    from_the_start = await anext(_batches(spool, 0, None))
+    assert from_the_start.missed == sum(sizes) - sum(kept)
+
+
+async def _batches(spool, offset, sequence):
+    async with SpoolReader(spool, offset, sequence=sequence) as reader:
+        async for batch in reader.batches(follow=False):
+            yield batch
 
 
 def test_output_has_dockers_headers_or_none_on_a_terminal(tmp_path):
     data = bytearray(frames.encode(1, 0, 0, 0, b"out") + frames.encode(2, 0, 0, 1, b"err") + frames.encode(0, frames.END, 0, 2, b"{}"))
     batch = Batch(0, len(data), data, 0)
-    assert frame_output(batch, tty=False) == b"\x01\0\0\0\0\0\0\x03out\x02\0\0\0\0\0\0\x03err"
-    assert frame_output(batch, tty=False, stdout=False) == b"\x02\0\0\0\0\0\0\x03err"
-    assert frame_output(batch, tty=True) == b"outerr"
+    assert frame_output(batch, tty=False) == (b"\x01\0\0\0\0\0\0\x03out\x02\0\0\0\0\0\0\x03err", 0)
+    assert frame_output(batch, tty=False, stdout=False) == (b"\x02\0\0\0\0\0\0\x03err", 0)
+    assert frame_output(batch, tty=True) == (b"outerr", 0)
 
 
 SECOND = 1_000_000_000

@@ -5,6 +5,7 @@ takes over the services that still run. Containers belong to none of these proce
 """
 
 import asyncio
+import contextlib
 import fcntl
 import grp
 import logging
@@ -103,6 +104,9 @@ class Supervisor:
                 process.signal(signal.SIGKILL)
                 await process.ended(_STOP_SECONDS)
         os.unlink(self._where.state)
+        # The next start is a start of the engine: containers that are to run whenever it does are started then.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self._where.run}/engine")
 
     def start_keeper(self) -> None:
         """Starts the keeper of containers' monitors unless one runs. It detaches itself; monitors are its children, never ours."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -17,7 +17,8 @@ from skerry.api.containers.v1 import containers_pb2, execs_pb2, volumes_pb2
 from skerry.api.containers.v1.containers_pb2_grpc import add_ContainersServiceServicer_to_server
 from skerry.api.containers.v1.execs_pb2_grpc import add_ExecsServiceServicer_to_server
 from skerry.api.containers.v1.volumes_pb2_grpc import add_VolumesServiceServicer_to_server
-from skerry.containers.environment import Environment, read_boot_id
+from skerry.containers.cgroup_moves import CgroupMoves
+from skerry.containers.environment import Environment, engine_start, read_boot_id
 from skerry.containers.exec_service import ExecsService
 from skerry.containers.execs import Execs
 from skerry.containers.filters import compiled_filters
@@ -28,8 +29,11 @@ from skerry.containers.layers.tar import Limits
 from skerry.containers.monitors import Monitors, ensure_keeper, keeper_command
 from skerry.containers.node import Node
 from skerry.containers.outside import Outside
+from skerry.containers.plugins.volumes import Drivers, Places
 from skerry.containers.reconcile import reconcile
 from skerry.containers.runtime import probe
+from skerry.containers.runtime_program import mounted
+from skerry.containers.runtimes import Runtimes
 from skerry.containers.service import ContainersService
 from skerry.containers.shipper import Shipper
 from skerry.containers.store import MIGRATIONS, SqliteContainerStore
@@ -45,6 +49,7 @@ from skerry.core.settings import Common, from_env
 from skerry.core.sqlite import open_database
 
 _KEEPER_SECONDS = 10
+_PLACES = Places()
 
 
 class Settings(Common, frozen=True, kw_only=True):
@@ -55,8 +60,10 @@ class Settings(Common, frozen=True, kw_only=True):
     logs: str = ""
     # Name of this node; empty: the host's name.
     node: str = ""
-    # crun or runc; empty: the first that works.
+    # The default runtime, crun or runc; empty: the first that works. Containers may ask for the other one by name.
     runtime: str = ""
+    # Who makes containers' cgroups, cgroupfs or systemd; empty: systemd where it runs and cgroups are version 2, as in Docker.
+    cgroup_driver: Literal["", "cgroupfs", "systemd"] = ""
     # How layers are mounted: erofs or directories; empty: erofs where the kernel can.
     layers: str = ""
     # Bytes of layers up to which copies stay that no container, and no image of the image store, needs any more.
@@ -74,6 +81,12 @@ class Settings(Common, frozen=True, kw_only=True):
     # Bytes that one archive put into a container may unpack to, and seconds for which nothing may move until a copy is ended.
     copy_bytes: Annotated[int, msgspec.Meta(ge=1)] = 1 << 40
     copy_silence: Annotated[float, msgspec.Meta(gt=0)] = 600.0
+    # Where plugins are looked for: the directory of their sockets, and those (separated by ":") of files with their addresses.
+    plugin_sockets: str = _PLACES.sockets
+    plugin_specs: str = ":".join(_PLACES.specs)
+    # Seconds for a plugin's answer (twice as many for creating and mounting), and to wait for one that does not listen.
+    plugin_timeout: Annotated[float, msgspec.Meta(gt=0)] = _PLACES.timeout
+    plugin_patience: Annotated[float, msgspec.Meta(ge=0)] = _PLACES.patience
 
 
 @asynccontextmanager
@@ -91,29 +104,37 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
         )
         shipper = Shipper(tls=tls_of(settings), quota=settings.quota, away_quota=settings.away_quota, disk_share=settings.disk_share)
         await stack.enter_async_context(shipper)
-        runtime = await probe(settings.run, settings.runtime)
+        host = host_facts(settings.cgroup_driver)
+        runtime = await probe(settings.run, settings.runtime, cgroup_driver=host.cgroup_driver)
+        runtime = await asyncio.to_thread(mounted, runtime, settings.run)
         journal = Journal(database)
+        outside = outside or Outside()
+        drivers = Drivers(_plugin_places(settings), outside)
+        tasks = await stack.enter_async_context(Tasks())
         environment = Environment(
             root=settings.root,
             node=settings.node or socket.gethostname(),
             boot_id=read_boot_id(),
+            engine_start=await asyncio.to_thread(engine_start, settings.run),
             quota=settings.quota,
             drain_seconds=settings.drain_output,
             copy_bytes=settings.copy_bytes,
             copy_silence=settings.copy_silence,
             image_store=settings.images or f"unix:{settings.run}/images.sock",
             router=settings.logs or f"unix:{settings.run}/logs.sock",
-            host=host_facts(),
-            outside=outside or Outside(),
-            runtime=runtime,
+            host=host,
+            outside=outside,
+            volume_drivers=drivers,
+            runtimes=Runtimes(settings.run, runtime),
             filters=await compiled_filters(runtime),
             layers=layers,
             monitors=Monitors(f"{settings.run}/keeper.sock"),
             shipper=shipper,
             store=SqliteContainerStore(database),
-            volumes=Volumes(settings.root, SqliteVolumeStore(database), journal),
+            volumes=Volumes(settings.root, SqliteVolumeStore(database), journal, outside, drivers),
             journal=journal,
-            tasks=await stack.enter_async_context(Tasks()),
+            tasks=tasks,
+            cgroup_moves=CgroupMoves(tasks),
             stopping=stopping,
         )
         node = Node(environment)
@@ -132,6 +153,15 @@ async def service(settings: Settings, outside: Outside | None = None) -> AsyncIt
         evictor = Evictor(layers, node.layers_in_use, environment.image_store, limit=settings.layer_cache)
         await stack.enter_async_context(background(evictor.run()))
         yield await stack.enter_async_context(endpoint(settings, "containers", register, names, stopping))
+
+
+def _plugin_places(settings: Settings) -> Places:
+    return Places(
+        sockets=settings.plugin_sockets,
+        specs=tuple(place for place in settings.plugin_specs.split(":") if place),
+        timeout=settings.plugin_timeout,
+        patience=settings.plugin_patience,
+    )
 
 
 def start_keeper(run: str) -> None:
@@ -162,10 +192,11 @@ def enter_mount_namespace(run: str) -> Outside:
         return Outside()
     try:
         root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        outside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         linux.setns(fd, linux.CLONE_NEWNS)
     finally:
         os.close(fd)
-    return Outside(root)
+    return Outside(root, outside)
 
 
 def main() -> None:

@@ -2,19 +2,21 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.containers import stdin
 from skerry.containers.container import Container
 from skerry.containers.monitors import Monitor
-from skerry.containers.spool import SpoolReader, frame_output
+from skerry.containers.spool import Batch, SpoolReader, frame_output
 from skerry.containers.state import Phase, State
-from skerry.core.errors import Conflict
+from skerry.core.errors import Conflict, InvalidArgument
 
 # The END frame is written before the exit is told. Should it be missing (monitor and keeper were both killed), streams still end.
 _END_FRAME_SECONDS = 10.0
 _FRAMES_LIMIT = 192 << 10
+_HOLD = re.compile("[0-9a-f]{32}")
 
 
 async def attach(
@@ -33,9 +35,11 @@ async def attach(
         raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
     running = state.phase is Phase.RUNNING
     offset, run = _place(opened, state)
-    hold = "" if running and not joined else os.urandom(8).hex()
+    # Who joins a running container never holds it up.
+    hold = hold_name(opened.hold) if (opened.hold if joined else not running) else ""
     failures = container.failed_starts
-    async with SpoolReader(container.spool, offset, hold=hold) as reader:
+    sequence = opened.sequence if opened.HasField("sequence") else None
+    async with SpoolReader(container.spool, offset, hold=hold, sequence=sequence) as reader:
         yield pb.AttachResponse(opened=pb.AttachOpened(tty=container.spec.tty))
         if not joined:
             await container.publish("attach")
@@ -50,15 +54,32 @@ async def attach(
             follow = opened.stream and not _ended(state, run)
             batches = reader.batches(follow=follow, until_run=run if opened.stream else None, limit=_FRAMES_LIMIT)
             async for batch in batches:
-                data = frame_output(batch, tty=container.spec.tty, stdout=opened.stdout, stderr=opened.stderr)
-                if data or batch.gap:
-                    yield pb.AttachResponse(output=pb.Output(data=data, next_offset=batch.end, gap=batch.gap))
+                if output := client_output(batch, tty=container.spec.tty, stdout=opened.stdout, stderr=opened.stderr):
+                    yield pb.AttachResponse(output=output)
             if opened.stream:
                 # The END frame is there before the exit is recorded. Who looks at the container behind the stream's end finds it ended.
                 await container.until(lambda now: _ended(now, run) or container.failed_starts != failures, 30)
+            if not container.environment.stopping.is_set():
+                yield pb.AttachResponse(output=pb.Output(next_offset=reader.offset, ended=True))
         finally:
+            if container.environment.stopping.is_set():
+                reader.leave_hold()
             for helper in helpers:
                 helper.cancel()
+
+
+def hold_name(given: str) -> str:
+    """Returns the name of a hold. Raises InvalidArgument."""
+    if given and not _HOLD.fullmatch(given):
+        raise InvalidArgument("a hold is named by 32 hexadecimal digits")
+    return given or os.urandom(16).hex()
+
+
+def client_output(batch: Batch, *, tty: bool, stdout: bool, stderr: bool) -> pb.Output | None:
+    """Returns a batch as it goes to a client; None when nothing of it does."""
+    data, dropped = frame_output(batch, tty=tty, stdout=stdout, stderr=stderr)
+    gap = batch.missed + dropped
+    return pb.Output(data=data, next_offset=batch.end, next_sequence=batch.sequence, gap=gap) if data or gap else None
 
 
 def _place(opened: pb.AttachOpen, state: State) -> tuple[int | None, int]:

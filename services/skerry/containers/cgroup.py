@@ -1,6 +1,43 @@
-"""What the kernel counts for a container's cgroup. Reads take microseconds and never block on a disk."""
+"""A container's cgroup: where it is, and what the kernel counts there. Reads take microseconds and never block on a disk."""
 
 import os
+
+from skerry.core.errors import InvalidArgument
+
+_PREFIX = "skerry"
+_DEFAULT_SLICE = "system.slice"
+
+
+def cgroup_path(identifier: str, parent: str, driver: str) -> str:
+    """Returns the cgroup of a container below each hierarchy's root; a parent cannot lead above that. Pure. Raises InvalidArgument."""
+    if driver == "systemd":
+        return f"{_slice_path(_slice(parent))}/{_PREFIX}-{identifier}.scope"
+    return os.path.normpath(f"/{parent or _PREFIX}/{identifier}").replace("//", "/")
+
+
+def cgroups_path(identifier: str, parent: str, driver: str) -> str:
+    """Returns OCI's linux.cgroupsPath for it: the path, or for systemd slice, prefix and name. Pure. Raises InvalidArgument."""
+    if driver == "systemd":
+        return f"{_slice(parent)}:{_PREFIX}:{identifier}"
+    return cgroup_path(identifier, parent, driver)
+
+
+def _slice(parent: str) -> str:
+    name = parent or _DEFAULT_SLICE
+    stem = name.removesuffix(".slice")
+    # systemd's rule for names; "-.slice" is the root.
+    if stem == name or "/" in name or (stem != "-" and (not stem or stem.startswith("-") or stem.endswith("-") or "--" in stem)):
+        raise InvalidArgument('cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"')
+    return name
+
+
+def _slice_path(name: str) -> str:
+    """a-b.slice lies in a.slice: each dash is a level."""
+    stem = name.removesuffix(".slice")
+    if stem == "-":
+        return ""
+    parts = stem.split("-")
+    return "".join(f"/{'-'.join(parts[: count + 1])}.slice" for count in range(len(parts)))
 
 
 def oom_kills(cgroup: str) -> int:

@@ -156,7 +156,7 @@ async def thaw(container: Container) -> None:
         if container.state.phase is Phase.PAUSED:
             await stop.unpause(container)
         elif container.state.phase is Phase.RUNNING:
-            await container.environment.runtime.resume(container.id)  # killed before the record said so
+            await container.runtime.resume(container.id)  # killed before the record said so
     except SkerryError:
         pass  # it ended, or somebody else thawed it
     finally:

@@ -12,13 +12,14 @@ import msgspec
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.events.v1 import events_pb2
-from skerry.containers import leftovers
-from skerry.containers.cgroup import oom_kills
+from skerry.containers import health, leftovers
+from skerry.containers.cgroup import cgroup_path, oom_kills
 from skerry.containers.environment import Environment
 from skerry.containers.events import container_event
 from skerry.containers.monitors import Exit, Monitor, Monitors
-from skerry.containers.oci import cgroup_path
+from skerry.containers.prober import Prober
 from skerry.containers.record import Record, container_message
+from skerry.containers.runtime import Runtime
 from skerry.containers.settle import Settlement
 from skerry.containers.state import (
     Action,
@@ -30,13 +31,16 @@ from skerry.containers.state import (
     Launch,
     Lost,
     PauseOver,
+    Phase,
+    Policy,
     RestartAfter,
     StartAsked,
     State,
     TellEnded,
     TellNeedsSandbox,
-    step,
+    Updated,
 )
+from skerry.containers.transitions import step
 from skerry.containers.wait import Waiters
 from skerry.core.errors import Failed, Unavailable
 
@@ -55,7 +59,9 @@ _SAVE_SECONDS = 0.5
 class Container:
     """Applies events to the record and carries out what follows. One operation that starts or removes it at a time: `operation`."""
 
-    def __init__(self, environment: Environment, settlement: Settlement, record: Record, relaunch: "Relaunch") -> None:
+    def __init__(
+        self, environment: Environment, settlement: Settlement, record: Record, relaunch: "Relaunch", release_mounts: "Relaunch"
+    ) -> None:
         self.environment = environment
         self.record = record
         self.spec = record.spec_message()
@@ -67,13 +73,21 @@ class Container:
         self.stdin_claimed_run = 0
         # Grows with each start that failed: who waits for the start's output looks at it.
         self.failed_starts = 0
+        check = health.check_of(self.spec)
+        self._prober = Prober(self, check) if check else None
         self._settlement = settlement
         self._relaunch = relaunch
+        self._release_mounts = release_mounts
         self._changed = asyncio.Event()
         self._cleanup: asyncio.Task[None] | None = None
         # Events that a full disk kept from being stored, and with them the record.
         self._unsaved: list[events_pb2.Event] = []
         self._saving: asyncio.Task[None] | None = None
+
+    @property
+    def runtime(self) -> Runtime:
+        """The OCI runtime that it was made for."""
+        return self.environment.runtimes.of(self.record.runtime)
 
     @property
     def id(self) -> str:
@@ -95,10 +109,16 @@ class Container:
         """Directory of its output."""
         return f"{self.directory}/spool"
 
+    @property
+    def cgroup(self) -> str:
+        """Path of its cgroup below each hierarchy's root."""
+        # Fixed at the start: the driver may be another one since then.
+        return self.record.cgroup or cgroup_path(self.record.id, self.spec.cgroup_parent, "cgroupfs")
+
     def message(self) -> pb.Container:
         """Returns the wire's view."""
         graph = self.environment.layers.graph_driver(self.directory, self.record.layer_messages())
-        return container_message(self.record, graph, list(self.execs))
+        return container_message(self.record, graph, [name for name, each in self.execs.items() if each.record.exit_code is None])
 
     async def apply(self, event: Event, **changes: object) -> None:
         """Takes event into the record (with other changed fields), stores it and carries out what follows, even if the caller goes.
@@ -108,10 +128,28 @@ class Container:
         """
         before = self.record if isinstance(event, StartAsked) else None
         state, actions = step(self.record.state, event)
+        if self._prober is not None:
+            changes["health"] = health.follow(self.record.health, self.record.state, state)
         self.record = msgspec.structs.replace(self.record, state=state, **changes)
         events = [container_event(self.record, action.action, action.attributes) for action in actions if isinstance(action, Emit)]
         self._notify()
+        self._follow_health()
         await self.environment.finish(self._carry_out(self.record, before, events, actions), f"apply {self.id[:12]}")
+
+    async def probed(self, check: health.Check, result: health.Result) -> None:
+        """Takes the result of a probe into the record. One that comes when the container runs no more counts for nothing."""
+        if self.state.phase is not Phase.RUNNING:
+            return
+        before = self.record.health or health.Health()
+        after = health.after_probe(before, check, result, self.state.started_ns)
+        self.record = msgspec.structs.replace(self.record, health=after)
+        events = [container_event(self.record, f"health_status: {after.status}")] if after.status != before.status else []
+        await self.environment.finish(self._save_or_later(self.record, events), f"health {self.id[:12]}")
+
+    async def update(self, spec: pb.ContainerSpec, policy: Policy | None) -> None:
+        """Takes another spec, and restart policy, into the record. Raises Conflict when the container is being removed."""
+        await self.apply(Updated(policy), spec=spec.SerializeToString())
+        self.spec = spec
 
     async def publish(self, action: str, attributes: dict[str, str] | None = None) -> None:
         """Publishes an event that changes nothing in the record."""
@@ -143,6 +181,7 @@ class Container:
     def watch_exit(self, monitor: Monitor, run: int) -> None:
         """Follows a process that runs: its end becomes an event."""
         self.monitor = monitor
+        self._follow_health()
         _ = self.environment.tasks.spawn(self._watch_exit(monitor, run), f"exit {self.id[:12]}")
 
     async def cleaned_up(self) -> None:
@@ -154,12 +193,16 @@ class Container:
         """Sends a signal to the process. One that has ended is no error. Raises Failed."""
         # Without a pid namespace of its own, the first process's death does not end the others.
         every = bool(self.spec.pid_mode) and number == signal.SIGKILL
-        await self.environment.runtime.kill(self.id, number, every=every)
+        await self.runtime.kill(self.id, number, every=every)
 
     def forget_execs(self) -> None:
-        """Ends the records of execs: the container's end was theirs."""
-        for each in self.execs.values():
-            each.container_ended()
+        """Forgets the execs that were never started: the container's end is theirs. Running ones have monitors that tell their end."""
+        for exec_id in [each.record.id for each in self.execs.values() if not each.record.started]:
+            del self.execs[exec_id]
+
+    def _follow_health(self) -> None:
+        if self._prober is not None:
+            self._prober.follow(runs=self.state.phase is Phase.RUNNING)
 
     def _notify(self) -> None:
         self._changed.set()
@@ -184,13 +227,13 @@ class Container:
             ended = found
             break
         await monitor.close()
-        oom = oom_kills(cgroup_path(self.id, self.spec.cgroup_parent)) > 0
+        oom = oom_kills(self.cgroup) > 0
         await self.apply(Exited(run, ended.code, ended.time_ns or time.time_ns(), oom, ended.error))
 
     async def follow_process(self, *, sandbox: bool) -> None:
         """Waits for the end of a process that has no monitor any more: nobody can tell its exit code, but its end is not missed."""
         self.monitor = None
-        known = await self.environment.runtime.state(self.id)
+        known = await self.runtime.state(self.id)
         if known is not None and known.get("status") in ("running", "paused") and known.get("pid") == self.state.pid:
             await _process_ended(self.state.pid)
         await self.apply(Lost(time.time_ns(), sandbox=sandbox))
@@ -236,6 +279,12 @@ class Container:
         for event in (*behind, *events):
             self.environment.journal.published(event)
 
+    async def _save_or_later(self, record: Record, events: Sequence[events_pb2.Event]) -> None:
+        try:
+            await self._save(record, events)
+        except Failed as error:
+            self._record_later(events, error)
+
     def _record_later(self, events: Sequence[events_pb2.Event], error: Failed) -> None:
         """The disk is full: record and events are stored when there is room."""
         self._unsaved += events
@@ -270,15 +319,18 @@ class Container:
     async def _clean_up(self, final: bool) -> None:
         previous, self.monitor = self.monitor, None
         try:
-            await self.environment.runtime.delete(self.id)
+            await self.runtime.delete(self.id)
         except Failed as error:
             _log.warning("the runtime did not delete an ended container", extra={"container": self.id, "error": str(error)})
-        if left := leftovers.cgroups(cgroup_path(self.id, self.spec.cgroup_parent)):
+        if left := leftovers.cgroups(self.cgroup):
             await asyncio.to_thread(leftovers.remove_cgroups, left)
         if previous is not None:
             await previous.close()
+        if self._prober is not None:
+            await self._prober.stopped()
         if final:
             await self.environment.layers.unmount_rootfs(self.directory)
+            await self._release_mounts(self)
             await self.environment.volumes.unmount(self.id)
 
 

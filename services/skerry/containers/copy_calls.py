@@ -1,15 +1,17 @@
 """StatPath, GetArchive and PutArchive on the wire: translation only."""
 
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.containers.v1.containers_pb2_grpc import ContainersServiceServicer
 from skerry.containers.container import Container
-from skerry.containers.copy.job import Bind, Job, Stat
-from skerry.containers.copy.run import copying
+from skerry.containers.copy.job import Job, Stat
+from skerry.containers.copy.run import Copy, copying
 from skerry.containers.node import Node
 from skerry.core.errors import Failed, InvalidArgument
+from skerry.core.rpc.pipe import PIPE
 
 _MOST_MEMBERS = 1000
 
@@ -55,30 +57,28 @@ class CopyCalls(ContainersServiceServicer):
             mode=opened.chmod & 0o7777 if opened.HasField("chmod") else None,
             most_bytes=container.environment.copy_bytes,
         )
-        async with copying(container, job) as copy:
-            await copy.take(request.chunk async for request in request_iterator)
+        here = opened.boot_id == container.environment.boot_id
+        async with copying(container, job, named=here) as copy:
+            if opened.boot_id:
+                await context.send_initial_metadata(((PIPE, os.fsencode(copy.pipe)),) if here else ())
+            await copy.take(_chunks(request_iterator, copy))
         await container.publish("extract-to-dir")
         return pb.PutArchiveResponse()
+
+
+async def _chunks(requests: AsyncIterator[pb.PutArchiveRequest], copy: Copy) -> AsyncIterator[bytes]:
+    async for request in requests:
+        if request.WhichOneof("part") == "written":
+            copy.moved(request.written)
+        else:
+            yield request.chunk
 
 
 def _job(container: Container, operation: str, named: str, path: str, **more: Any) -> Job:
     if not path or "\0" in path:
         raise InvalidArgument("bad parameter: pathcannot be empty")
     spec = container.spec
-    return Job(operation=operation, rootfs="", binds=_binds(container), read_only=spec.readonly_rootfs, container=named, path=path, **more)
-
-
-def _binds(container: Container) -> tuple[Bind, ...]:
-    asked = [
-        Bind(mount.source, mount.target, read_only=mount.read_only, recursive=not mount.non_recursive)
-        for mount in container.record.mounts
-        if mount.type != "tmpfs"
-    ]
-    targets = {bind.target for bind in asked}
-    sandbox = container.record.sandbox_message()
-    files = (("/etc/hosts", sandbox.hosts_path), ("/etc/hostname", sandbox.hostname_path), ("/etc/resolv.conf", sandbox.resolv_conf_path))
-    made = [Bind(source, target, asked=False, recursive=False) for target, source in files if source and target not in targets]
-    return (*asked, *made)
+    return Job(operation=operation, rootfs="", read_only=spec.readonly_rootfs, container=named, path=path, **more)
 
 
 def _stat(stat: Stat | None) -> pb.PathStat:

@@ -74,6 +74,34 @@ def resolve(devices: Iterable[containers_pb2.Device], *, privileged: bool) -> li
     return result
 
 
+def block_devices(resources: containers_pb2.Resources) -> dict[str, tuple[int, int]]:
+    """Returns major and minor number of each device that limits of block I/O name. Blocks: stat(2) each. Raises Failed."""
+    found: dict[str, tuple[int, int]] = {}
+    for limits in (
+        resources.blkio_weight_device,
+        resources.blkio_device_read_bps,
+        resources.blkio_device_write_bps,
+        resources.blkio_device_read_iops,
+        resources.blkio_device_write_iops,
+    ):
+        for path in (each.path for each in limits):
+            try:
+                number = os.stat(path).st_rdev
+            except OSError as error:
+                raise Failed(f"stat {path}: {os.strerror(error.errno or 0).lower()}") from None
+            except ValueError:  # a null byte
+                raise Failed(f"stat {path}: invalid argument") from None
+            found[path] = os.major(number), os.minor(number)
+    return found
+
+
+def refuse_device_requests(spec: containers_pb2.ContainerSpec) -> None:
+    """Raises Failed in Docker's words for --gpus and other device requests: this engine has no device driver that could answer them."""
+    for request in spec.device_requests:
+        sets = " ".join(f"[{' '.join(one.names)}]" for one in request.capabilities)
+        raise Failed(f'could not select device driver "{request.driver}" with capabilities: [{sets}]')
+
+
 def rule(text: str) -> dict[str, Any]:
     """Parses "c 42:* rmw" into OCI's form; raises InvalidArgument in Docker's words."""
     match = _RULE.match(text)
@@ -91,6 +119,8 @@ def rule(text: str) -> dict[str, Any]:
 
 def _lookup(path: str, inside: str, permissions: str) -> list[HostDevice]:
     lament = f'error gathering device information while adding custom device "{path}"'
+    if not path.startswith("/"):
+        raise Failed(f"{lament}: no such file or directory")
     try:
         real = os.path.realpath(path, strict=True)
         found = _device(real, inside, permissions)

@@ -17,6 +17,13 @@ def container_event(record: Record, action: str, attributes: Mapping[str, str] |
     return event
 
 
+def prune_event(reclaimed: int) -> events_pb2.Event:
+    """Returns the event of a prune of containers, which is about no container."""
+    return events_pb2.Event(
+        time_ns=time.time_ns(), type="container", action="prune", scope="local", attributes={"reclaimed": str(reclaimed)}
+    )
+
+
 def exec_action(verb: str, command: Sequence[str]) -> str:
-    """Returns the action as Docker writes it: "exec_create: sh -c x"."""
-    return f"{verb}: {' '.join(command)}"
+    """Returns the action as Docker writes it: "exec_create: sh -c x", and with a space at the end for a single word."""
+    return f"{verb}: {command[0]} {' '.join(command[1:])}"

@@ -12,12 +12,13 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.containers.v1 import execs_pb2
 from skerry.containers import oci, stdin, users
+from skerry.containers.attach import client_output, hold_name
 from skerry.containers.container import Container, find_monitor
 from skerry.containers.events import exec_action
 from skerry.containers.monitors import CreateFailed, Job, Monitor
-from skerry.containers.spool import SpoolReader, frame_output
+from skerry.containers.spool import SpoolReader
 from skerry.containers.start_failure import StartFailure, explain
-from skerry.core.errors import Conflict, Failed, InvalidArgument, SkerryError, exhausted
+from skerry.core.errors import Conflict, Failed, InvalidArgument, NotFound, SkerryError, exhausted
 from skerry.core.files import write_atomic
 
 _log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ _LOST = 255
 # How long a stream that lost its connection can still be taken up after the process has ended.
 _KEEP_SPOOL_SECONDS = 30.0
 _FRAMES_LIMIT = 192 << 10
+# How long a resize waits for the start, as in Docker.
+_START_SECONDS = 10.0
 
 
 class ExecRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -48,18 +51,24 @@ class Exec:
         self.spec = execs_pb2.ExecSpec.FromString(record.spec)
         self.monitor: Monitor | None = None
         self.finished_at = 0.0
-        self._ended = asyncio.Event()
+        self._begun, self._ended = asyncio.Event(), asyncio.Event()
         self._failure: StartFailure | None = None
         self._readers = 0
         # Started by an earlier service: who read it then may be about to take its stream up again.
         self._adopted = record.started
         if record.exit_code is not None:
+            self._begun.set()
             self._ended.set()
 
     @property
     def directory(self) -> str:
         """Where its files lie; short, as the runtime must reach a socket in it by name."""
         return exec_directory(self.container, self.record.id)
+
+    @property
+    def spool(self) -> str:
+        """Where its output lies."""
+        return f"{self.directory}/spool"
 
     @property
     def running(self) -> bool:
@@ -78,10 +87,16 @@ class Exec:
             started=self.record.started,
         )
 
-    def container_ended(self) -> None:
-        """The container's end is the exec's; its own monitor tells how, if it still can."""
-        if not self.record.started and self.record.exit_code is None:
-            self._ended.set()
+    async def terminal(self) -> Monitor:
+        """Returns what resizes it; waits for a start that is about to come. Raises Failed, NotFound in Docker's words."""
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await self._begun.wait()
+        except TimeoutError:
+            raise Failed("timeout waiting for exec session ready") from None
+        if self.monitor is None or not self.running:
+            raise NotFound("no such exec")
+        return self.monitor
 
     async def publish(self, verb: str, attributes: dict[str, str] | None = None) -> None:
         """Publishes one of its events."""
@@ -101,36 +116,43 @@ class Exec:
                 raise Conflict(f"Error: Exec command {self.record.id} is already running")
             self.record.started = True
             self.record.tty = opened.tty if opened.HasField("tty") else self.spec.tty
-        hold = "" if opened.detach else os.urandom(8).hex()
+        hold = "" if opened.detach else hold_name(opened.hold)
         self._readers += 1
         try:
-            async with SpoolReader(f"{self.directory}/spool", opened.offset, hold=hold) as reader:
+            sequence = opened.sequence if opened.HasField("sequence") else None
+            async with SpoolReader(self.spool, opened.offset, hold=hold, sequence=sequence) as reader:
                 if not again:
                     await self.container.environment.finish(self._launch(opened), f"exec {self.record.id[:12]}")
                 if opened.detach:
                     self._refuse_failed()
                 yield execs_pb2.StartExecResponse(opened=pb.AttachOpened(tty=self.record.tty))
-                if not opened.detach:
-                    async for output in self._stream(reader, requests):
-                        yield execs_pb2.StartExecResponse(output=output)
+                try:
+                    if not opened.detach:
+                        async for output in self._stream(reader, requests):
+                            yield execs_pb2.StartExecResponse(output=output)
+                finally:
+                    if self.container.environment.stopping.is_set():
+                        reader.leave_hold()
         finally:
             self._readers -= 1
 
     async def _stream(self, reader: SpoolReader, requests: AsyncIterator[execs_pb2.StartExecRequest]) -> AsyncIterator[pb.Output]:
         if self._failure is not None:
             yield pb.Output(data=_as_output(self._failure.message, self.record.tty))
+            yield pb.Output(ended=True)
             return
         tasks = self.container.environment.tasks
         pumping = stdin.pump(requests, self._process, wanted=self.spec.attach_stdin, closes=True)
         helpers = [tasks.spawn(pumping, "exec stdin"), tasks.spawn(self._close_at_end(reader), "exec end")]
         try:
             async for batch in reader.batches(until_run=1, limit=_FRAMES_LIMIT):
-                data = frame_output(batch, tty=self.record.tty, stdout=self.spec.attach_stdout, stderr=self.spec.attach_stderr)
-                if data or batch.gap:
-                    yield pb.Output(data=data, next_offset=batch.end, gap=batch.gap)
+                spec = self.spec
+                if output := client_output(batch, tty=self.record.tty, stdout=spec.attach_stdout, stderr=spec.attach_stderr):
+                    yield output
             if not self.container.environment.stopping.is_set():
                 # GetExec has the code by the time the client sees the end.
                 await asyncio.wait_for(self._ended.wait(), 30)
+                yield pb.Output(next_offset=reader.offset, ended=True)
         finally:
             for helper in helpers:
                 helper.cancel()
@@ -156,6 +178,7 @@ class Exec:
 
     async def _launch(self, opened: execs_pb2.ExecOpen) -> None:
         environment, spec = self.container.environment, self.spec
+        environment.cgroup_moves.expect()
         await self.publish("exec_start")
         rows = opened.console_height or spec.console_height
         columns = opened.console_width or spec.console_width
@@ -171,8 +194,9 @@ class Exec:
         except CreateFailed as error:
             await self._failed(explain(error.text, spec.cmd[0] if spec.cmd else "", additional=True))
         except (SkerryError, OSError) as error:
+            # Such as "unable to find user X: no matching entries in passwd file".
             reason = (exhausted(error) if isinstance(error, OSError) else None) or error
-            await self._failed(StartFailure(126, f"OCI runtime exec failed: exec failed: {reason}: unknown"))
+            await self._failed(StartFailure(126, str(reason)))
         else:
             self.watch(monitor)
 
@@ -183,6 +207,7 @@ class Exec:
     def watch(self, monitor: Monitor) -> None:
         """Follows the process to its end."""
         self.monitor = monitor
+        self._begun.set()
         _ = self.container.environment.tasks.spawn(self._watch(monitor), f"exec {self.record.id[:12]}")
 
     async def lost(self) -> None:
@@ -216,6 +241,7 @@ class Exec:
             except OSError as error:
                 # A full disk. A later service finds the exit file, or the monitor's notes.
                 _log.warning("an exec's end is not recorded", extra={"exec": self.record.id, "error": str(error)})
+        self._begun.set()
         self._ended.set()
         _ = self.container.environment.tasks.spawn(self.retire(), f"exec {self.record.id[:12]}")
 
@@ -256,11 +282,11 @@ class Exec:
         console = f"{directory}/console.sock" if self.record.tty else None
         return Job(
             directory=directory,
-            create=environment.runtime.exec(self.container.id, f"{directory}/process.json", f"{directory}/pid", console),
+            create=self.container.runtime.exec(self.container.id, f"{directory}/process.json", f"{directory}/pid", console),
             pid_file=f"{directory}/pid",
             tty=self.record.tty,
             stdin=self.spec.attach_stdin,
-            spool=f"{directory}/spool",
+            spool=self.spool,
             quota=environment.quota,
             # Nobody reads a detached exec's output: it must not wait for a reader.
             blocking=not opened.detach,

@@ -6,7 +6,7 @@ from typing import Any
 from skerry.api.containers.v1 import execs_pb2 as pb
 from skerry.api.containers.v1.execs_pb2_grpc import ExecsServiceServicer
 from skerry.containers.execs import Execs, check_runs
-from skerry.core.errors import Conflict, InvalidArgument
+from skerry.core.errors import InvalidArgument
 
 
 class ExecsService(ExecsServiceServicer):
@@ -31,9 +31,8 @@ class ExecsService(ExecsServiceServicer):
 
     async def ResizeExec(self, request: pb.ResizeExecRequest, context: Any) -> pb.ResizeExecResponse:
         found = self._execs.find(request.id)
-        if not found.running or found.monitor is None:
-            raise Conflict(f"cannot resize a stopped exec: {request.id}")
-        await found.monitor.resize(request.height, request.width)
+        monitor = await found.terminal()
+        await monitor.resize(request.height, request.width)
         return pb.ResizeExecResponse()
 
     async def GetExec(self, request: pb.GetExecRequest, context: Any) -> pb.GetExecResponse:

@@ -9,6 +9,7 @@ import msgspec
 from skerry.api.containers.v1 import execs_pb2
 from skerry.containers.container import Container, find_monitor
 from skerry.containers.exec import Exec, ExecRecord
+from skerry.containers.holds import keep_holds
 from skerry.containers.monitors import Exit, Monitor
 from skerry.containers.node import Node
 from skerry.containers.state import Phase
@@ -71,11 +72,12 @@ class Execs:
         base = f"{container.directory}/execs"
         for name in await asyncio.to_thread(lambda: sorted(os.listdir(base)) if os.path.isdir(base) else []):
             record = await asyncio.to_thread(_read, f"{base}/{name}")
-            if record is None or not container.state.active:
+            if record is None or not record.started:
                 await asyncio.to_thread(shutil.rmtree, f"{base}/{name}", ignore_errors=True)
                 continue
             found = Exec(container, record)
             self._execs[record.id] = container.execs[record.id] = found
+            await keep_holds(self._node.environment, found.spool)
             if found.running:
                 await self._follow(found)
             else:

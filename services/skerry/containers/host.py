@@ -8,6 +8,7 @@ import shutil
 import msgspec
 
 from skerry.containers.capabilities import bounding_set
+from skerry.containers.limits import KernelLimits, kernel_limits
 
 _INIT_PATHS = ("docker-init", "/usr/libexec/docker/docker-init", "/usr/libexec/docker-init", "tini-static", "tini")
 _GO_ARCHITECTURES = {
@@ -30,6 +31,8 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: frozenset[str]
     # 1 also for the hybrid layout, where the controllers are v1's.
     cgroup_version: int = 1
+    # Who makes containers' cgroups: the runtime itself (cgroupfs), or systemd when asked by it (systemd).
+    cgroup_driver: str = "cgroupfs"
     # As Go and image configurations name it.
     architecture: str = "amd64"
     kernel: tuple[int, int] = (6, 1)
@@ -40,6 +43,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     oom_score_adj: int = 0
     # Path of docker-init or tini; empty: none installed.
     init: str = ""
+    limits: KernelLimits = KernelLimits()
 
     @property
     def exceeds_limits(self) -> bool:
@@ -47,20 +51,28 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
         return "CAP_SYS_RESOURCE" in self.capabilities
 
 
-def host_facts() -> HostFacts:
-    """Reads the facts. Blocks for about a millisecond."""
+def host_facts(cgroup_driver: str = "") -> HostFacts:
+    """Reads the facts. Blocks for about a millisecond. cgroup_driver: cgroupfs or systemd; empty: as Docker chooses."""
     release = platform.release().split("-")[0].split(".")
     limits = {name: resource.getrlimit(getattr(resource, name))[1] for name in dir(resource) if name.startswith("RLIMIT_")}
+    version = 2 if os.path.exists(f"{CGROUP_ROOT}/cgroup.controllers") else 1
     return HostFacts(
         capabilities=bounding_set(_read("/proc/self/status")),
-        cgroup_version=2 if os.path.exists(f"{CGROUP_ROOT}/cgroup.controllers") else 1,
+        cgroup_version=version,
+        cgroup_driver=cgroup_driver or ("systemd" if version == 2 and _systemd_answers() else "cgroupfs"),
         architecture=_GO_ARCHITECTURES.get(platform.machine(), platform.machine()),
         kernel=(int(release[0]), int(release[1])),
         apparmor=_read("/sys/module/apparmor/parameters/enabled").startswith("Y"),
         hard_limits=limits,
         oom_score_adj=int(_read("/proc/self/oom_score_adj") or 0),
+        limits=kernel_limits(version),
         init=next((path for name in _INIT_PATHS if (path := shutil.which(name))), ""),
     )
+
+
+def _systemd_answers() -> bool:
+    # sd_booted(3), and the bus through which the runtimes ask.
+    return os.path.isdir("/run/systemd/system") and os.path.exists("/run/dbus/system_bus_socket")
 
 
 def _read(path: str) -> str:

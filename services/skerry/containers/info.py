@@ -2,14 +2,16 @@
 
 import os
 import platform
+from collections.abc import Sequence
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.containers.environment import Environment
+from skerry.containers.limits import KernelLimits
 from skerry.containers.node import Node
 from skerry.containers.state import Phase
 
 
-def info(node: Node) -> pb.InfoResponse:
+def info(node: Node, volume_drivers: Sequence[str] = ()) -> pb.InfoResponse:
     """Describes node and host. Blocks for a few small files."""
     environment = node.environment
     host = environment.host
@@ -29,17 +31,18 @@ def info(node: Node) -> pb.InfoResponse:
         cpus=os.cpu_count() or 1,
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         cgroup_version=str(host.cgroup_version),
-        cgroup_driver="cgroupfs",
+        cgroup_driver=host.cgroup_driver,
         default_runtime=environment.runtime.name,
-        runtimes={environment.runtime.name: environment.runtime.path},
+        runtimes=environment.runtimes.installed(),
         runtime_commit=environment.runtime.version,
         storage_driver="overlay2",
         storage_status={"Backing Filesystem": _backing_filesystem(environment), "Layer Form": environment.layers.form},
         security_options=["name=seccomp,profile=default"] + (["name=apparmor"] if host.apparmor else []),
         root_dir=environment.root,
         init_binary=os.path.basename(host.init),
+        volume_drivers=volume_drivers,
     )
-    _limits(response, host.cgroup_version)
+    _limits(response, host.limits)
     return response
 
 
@@ -63,25 +66,14 @@ def _backing_filesystem(environment: Environment) -> str:
     return "extfs" if kind.startswith("ext") else kind  # Docker's name for ext2 to ext4
 
 
-def _limits(response: pb.InfoResponse, version: int) -> None:
-    if version == 2:
-        try:
-            with open("/sys/fs/cgroup/cgroup.controllers", encoding="ascii") as file:
-                controllers = set(file.read().split())
-        except OSError:
-            controllers = set()
-        response.memory_limit = response.swap_limit = "memory" in controllers
-        response.cpu_cfs = response.cpu_shares = "cpu" in controllers
-        response.cpuset, response.pids_limit = "cpuset" in controllers, "pids" in controllers
-    else:
-        base = "/sys/fs/cgroup"
-        response.memory_limit = os.path.exists(f"{base}/memory/memory.limit_in_bytes")
-        response.swap_limit = os.path.exists(f"{base}/memory/memory.memsw.limit_in_bytes")
-        response.oom_kill_disable = os.path.exists(f"{base}/memory/memory.oom_control")
-        response.cpu_cfs = os.path.exists(f"{base}/cpu/cpu.cfs_quota_us")
-        response.cpu_shares = os.path.exists(f"{base}/cpu/cpu.shares")
-        response.cpuset = os.path.exists(f"{base}/cpuset/cpuset.cpus")
-        response.pids_limit = os.path.isdir(f"{base}/pids")
+def _limits(response: pb.InfoResponse, kernel: KernelLimits) -> None:
+    response.memory_limit, response.swap_limit, response.oom_kill_disable = kernel.memory, kernel.swap, kernel.oom_kill_disable
+    response.cpu_cfs, response.cpu_shares, response.cpuset, response.pids_limit = (
+        kernel.cpu_cfs,
+        kernel.cpu_shares,
+        kernel.cpuset,
+        kernel.pids,
+    )
     for present, what in (
         (response.memory_limit, "memory limit"),
         (response.swap_limit, "swap limit"),

@@ -12,6 +12,7 @@ from skerry.core.errors import InvalidArgument
 
 _SYS_OPENAT2 = 437
 _RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_BENEATH = 0x08
 _RESOLVE_IN_ROOT = 0x10
 _ATTEMPTS = 1000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -22,7 +23,16 @@ _libc.syscall.restype = ctypes.c_long
 
 def open_at(root: int, path: str | bytes, flags: int, mode: int = 0) -> int:
     """Opens path below the directory root as chroot(2) would see it; magic links (/proc/*/fd) are refused. Raises OSError."""
-    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+    return _openat2(root, path, flags, mode, _RESOLVE_IN_ROOT)
+
+
+def open_beneath(base: int, path: str, flags: int) -> int:
+    """Opens path below the directory base; whatever leads out of it, if only for a step, and absolute links raise OSError(EXDEV)."""
+    return _openat2(base, path, flags, 0, _RESOLVE_BENEATH)
+
+
+def _openat2(root: int, path: str | bytes, flags: int, mode: int, resolve: int) -> int:
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve | _RESOLVE_NO_MAGICLINKS)
     for attempt in range(_ATTEMPTS):
         fd: int = _libc.syscall(_SYS_OPENAT2, ctypes.c_int(root), os.fsencode(path), how, ctypes.c_size_t(len(how)))
         if fd >= 0:

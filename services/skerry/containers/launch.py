@@ -1,22 +1,25 @@
 """One start: from a record and a sandbox to a running process, each step undone when a later one fails."""
 
 import asyncio
-import os
 import time
+from typing import Any
+
+import msgspec
 
 from skerry.api.networks.v1 import networks_pb2
-from skerry.containers import devices, mounts, oci, users
+from skerry.containers import devices, mounts, oci, sources, users
+from skerry.containers.cgroup import cgroup_path
 from skerry.containers.container import Container
+from skerry.containers.devices import refuse_device_requests
 from skerry.containers.inside import make_directories
 from skerry.containers.layers.mounts import mount_shm
 from skerry.containers.merge import command_of
 from skerry.containers.monitors import CreateFailed, Job, Monitor
-from skerry.containers.oci_mounts import DEFAULT_SHM_SIZE
-from skerry.containers.record import Volume
+from skerry.containers.oci_mounts import DEFAULT_SHM_SIZE, SHM_PATH
 from skerry.containers.shipper import Target
 from skerry.containers.start_failure import explain
 from skerry.containers.state import Launched, Phase, StartAsked, StartFailed
-from skerry.core import failpoints, process
+from skerry.core import failpoints
 from skerry.core.errors import Conflict, Failed, InvalidArgument, SkerryError
 from skerry.core.files import write_atomic
 
@@ -43,6 +46,7 @@ async def start(
             pid_container_id=pid_namespace_of.id if pid_namespace_of else "",
             ipc_container_id=ipc_namespace_of.id if ipc_namespace_of else "",
             boot_id=container.environment.boot_id,
+            engine_start=container.environment.engine_start,
         )
         container.execs.clear()
         await run_process(container, pid_namespace_of, ipc_namespace_of)
@@ -63,7 +67,8 @@ async def run_process(container: Container, pid_namespace_of: Container | None, 
         raise
     # Whoever waits for the running process wants to write to it.
     container.monitor = monitor
-    await container.apply(Launched(pid, started_ns))
+    cgroup = cgroup_path(container.id, container.spec.cgroup_parent, container.environment.host.cgroup_driver)
+    await container.apply(Launched(pid, started_ns), cgroup=cgroup)
     container.watch_exit(monitor, run)
 
 
@@ -80,12 +85,14 @@ async def _bring_up(
     container: Container, run: int, pid_namespace_of: Container | None, ipc_namespace_of: Container | None
 ) -> tuple[Monitor, int, int]:
     environment, record = container.environment, container.record
+    environment.cgroup_moves.expect()
     await failpoints.reached("containers.start.recorded")
     rootfs = await environment.layers.mount_rootfs(container.directory, record.layer_messages())
     await failpoints.reached("containers.start.mounted")
-    pid_namespace, ipc_namespace = _namespace(pid_namespace_of, "pid"), _namespace(ipc_namespace_of, "ipc")
-    await make_mounts(container, tell=True)
-    shm_path = f"{ipc_namespace_of.directory}/shm" if ipc_namespace_of else ""
+    refuse_device_requests(container.spec)
+    pid_namespace, ipc_namespace = _pid_namespace(pid_namespace_of), _ipc_namespace(ipc_namespace_of)
+    await sources.prepare(container, tell=True)
+    shm_path = await asyncio.to_thread(_shared_memory, ipc_namespace_of) if ipc_namespace_of else ""
     if netns := record.sandbox_message().netns_path:
         await asyncio.to_thread(environment.outside.show_namespace, netns)
     config = await asyncio.to_thread(_prepare, container, rootfs, (pid_namespace, ipc_namespace, shm_path))
@@ -96,7 +103,8 @@ async def _bring_up(
     try:
         await failpoints.reached("containers.start.launched")
         pid = await monitor.create()
-        environment.filters.learn(config, container.id)
+        if container.runtime == environment.runtime:
+            environment.filters.learn(config, container.id)
         await failpoints.reached("containers.start.created")
         # Taken before: the process may end before the answer comes, and no end is earlier than its start.
         started_ns = time.time_ns()
@@ -109,38 +117,30 @@ async def _bring_up(
     return monitor, pid, started_ns
 
 
-def _namespace(other: Container | None, kind: str) -> str:
+def _pid_namespace(other: Container | None) -> str:
     if other is None:
         return ""
     if other.state.phase is not Phase.RUNNING:
-        raise Conflict(f"cannot join {kind.upper()} of a non running container: {other.id}")
-    return f"/proc/{other.state.pid}/ns/{kind}"
+        raise Conflict(f"cannot join PID of a non running container: {other.id}")
+    return f"/proc/{other.state.pid}/ns/pid"
 
 
-async def make_mounts(container: Container, *, tell: bool) -> None:
-    """Makes what the container's mounts need on the host; tell: a run begins, which publishes the volumes' mount events. Raises Failed."""
-    asked = container.record.mounts
-    if not asked:
-        return
-    created = frozenset(mount.target for mount in container.spec.mounts if mount.type == "bind" and mount.create_source)
-    await asyncio.to_thread(mounts.make_sources, asked, created)
-    await container.environment.volumes.mount(container.id, asked, tell=tell)
+def _ipc_namespace(other: Container | None) -> str:
+    if other is None:
+        return ""
+    if other.state.phase is not Phase.RUNNING:
+        raise Conflict(f"can't join IPC of container {other.id}: container {other.id} is not running")
+    return f"/proc/{other.state.pid}/ns/ipc"
 
 
-async def fill_volumes(rootfs: str, asked: tuple[Volume, ...]) -> None:
-    """Copies what the image has at their targets into volumes that are empty: once, when a container is created. Raises Failed."""
-    for volume in await asyncio.to_thread(mounts.empty_volumes, asked):
-        await _copy_up(rootfs, volume)
-
-
-async def _copy_up(rootfs: str, volume: Volume) -> None:
-    fd = await asyncio.to_thread(mounts.image_content, rootfs, volume.target)
-    if fd is None:
-        return
-    try:
-        await process.run(["cp", "-a", f"/proc/{os.getpid()}/fd/{fd}/.", volume.source], timeout=600)
-    finally:
-        os.close(fd)
+def _shared_memory(other: Container) -> str:
+    """Returns the host path of what a running container has on /dev/shm. Raises Conflict when it is its own alone. Blocks for a file."""
+    with open(f"{other.directory}/config.json", "rb") as file:
+        mounted: list[dict[str, Any]] = msgspec.json.decode(file.read())["mounts"]
+    for entry in mounted:
+        if entry["destination"] == SHM_PATH and entry["type"] == "bind":
+            return str(entry["source"])
+    raise Conflict(f"can't join IPC of container {other.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)")
 
 
 def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]) -> bytes:
@@ -163,14 +163,16 @@ def _prepare(container: Container, rootfs: str, namespaces: tuple[str, str, str]
             user=user,
             sandbox=record.sandbox_message(),
             host=host,
-            mounts=mounts.resolved(record.mounts),
+            mounts=mounts.resolved(sources.effective(container)),
             devices=devices.resolve(spec.devices, privileged=spec.privileged),
+            block_devices=devices.block_devices(spec.resources),
             pid_namespace=pid_namespace,
             ipc_namespace=ipc_namespace,
             shm_path=shm_path,
         )
     )
-    write_atomic(f"{container.directory}/config.json", container.environment.filters.apply(document), sync=False)
+    filtered = container.environment.filters.apply(document) if container.runtime == container.environment.runtime else document
+    write_atomic(f"{container.directory}/config.json", filtered, sync=False)
     return document
 
 
@@ -180,8 +182,8 @@ def _job(container: Container, run: int) -> Job:
     console = f"{directory}/console.sock" if spec.tty else None
     return Job(
         directory=directory,
-        create=environment.runtime.create(container.id, directory, pid_file, console),
-        start=environment.runtime.start(container.id),
+        create=container.runtime.create(container.id, directory, pid_file, console),
+        start=container.runtime.start(container.id),
         pid_file=pid_file,
         tty=spec.tty,
         stdin=spec.open_stdin,

@@ -27,6 +27,7 @@ def merge(spec: pb.ContainerSpec, image: images_pb2.ImageConfig) -> pb.Container
         if key not in spec.labels:
             merged.labels[key] = value
     merged.healthcheck_json = _healthcheck(spec.healthcheck_json, image.healthcheck_json)
+    _replace(merged.shell, list(spec.shell or image.shell))
     _command(merged, spec, image)
     return merged
 

@@ -8,9 +8,10 @@ import msgspec
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.containers.inside import open_inside
-from skerry.containers.layers.mounts import mounted, unmount_all
+from skerry.containers.layers.mounts import mount_of, mounted, unmount_all
 from skerry.containers.oci_mounts import ResolvedMount
 from skerry.containers.record import Volume
+from skerry.core import linux
 from skerry.core.errors import Failed, InvalidArgument
 from skerry.core.ids import new_id
 
@@ -30,7 +31,9 @@ def resolve(spec: pb.ContainerSpec, root: str, others: Sequence[Volume] = ()) ->
         if not target.startswith("/") or target == "/":
             raise InvalidArgument(f"invalid volume specification: '{target}'")
         if target not in covered:
-            mounts.append(msgspec.structs.replace(_resolve(pb.Mount(type="volume", target=target), root), mode=""))
+            mounts.append(
+                msgspec.structs.replace(_resolve(pb.Mount(type="volume", target=target, volume_driver=spec.volume_driver), root), mode="")
+            )
     return tuple(mounts)
 
 
@@ -41,6 +44,12 @@ def _resolve(mount: pb.Mount, root: str) -> Volume:
         return Volume("tmpfs", "", target, read_only=mount.read_only, options=options)
     if mount.type == "bind":
         source = posixpath.normpath(mount.source)
+        propagation = mount.propagation or ("rslave" if _around(source, root) else "rprivate")
+        if propagation not in ("rslave", "rshared") and _around(source, root):
+            raise InvalidArgument(
+                'invalid mount config: must use either propagation mode "rslave" or "rshared" when mount source is within the daemon root, '
+                f'daemon root: "{root}", bind mount source: "{source}", propagation: "{propagation}"'
+            )
         if not mount.create_source:
             _refuse_missing(source)
         return Volume(
@@ -48,9 +57,10 @@ def _resolve(mount: pb.Mount, root: str) -> Volume:
             source,
             target,
             read_only=mount.read_only,
-            propagation=mount.propagation or "rprivate",
+            propagation=propagation,
             mode=mount.mode,
             non_recursive=mount.non_recursive,
+            recursively_read_only=_recursion(mount),
         )
     name = mount.source or new_id()
     return Volume(
@@ -59,10 +69,28 @@ def _resolve(mount: pb.Mount, root: str) -> Volume:
         target,
         name=name,
         read_only=mount.read_only,
-        mode=mount.mode or "z",
+        mode=mount.mode or ("z" if mount.volume_driver in ("", "local") else ""),
         anonymous=not mount.source,
         copy_up=not mount.no_copy,
+        driver=mount.volume_driver,
+        subpath=mount.volume_subpath,
+        recursively_read_only=_recursion(mount),
     )
+
+
+def _recursion(mount: pb.Mount) -> str:
+    if not mount.read_only or mount.read_only_non_recursive:
+        return ""
+    return "force" if mount.read_only_force_recursive else "if-possible"
+
+
+def _around(source: str, root: str) -> bool:
+    """Tells whether a bind's source is within the engine's own files, or the other way round: it then must not keep their mounts busy."""
+    return _within(source, root) or _within(root, source)
+
+
+def _within(path: str, directory: str) -> bool:
+    return (path + "/").startswith(directory.rstrip("/") + "/")
 
 
 def volume_path(root: str, name: str) -> str:
@@ -98,9 +126,18 @@ def make_sources(mounts: tuple[Volume, ...], created: frozenset[str]) -> None:
                 _make(mount.source)
 
 
-def empty_volumes(mounts: tuple[Volume, ...]) -> list[Volume]:
-    """Returns the volumes that are to get the image's content and have none."""
-    return [mount for mount in mounts if mount.type == "volume" and mount.copy_up and not os.listdir(mount.source)]
+def check_propagation(mounts: tuple[Volume, ...], root: str) -> None:
+    """Raises Failed in Docker's words for binds that are to share mounts with a source that shares none."""
+    for mount in mounts:
+        if mount.type != "bind" or mount.propagation not in ("shared", "rshared", "slave", "rslave"):
+            continue
+        point, options = mount_of(os.path.realpath(mount.source))
+        shared = any(option.startswith("shared:") for option in options)
+        if "shared" in mount.propagation and not shared:
+            raise Failed(f"path {mount.source} is mounted on {point} but it is not a shared mount")
+        slave = any(option.startswith("master:") for option in options)
+        if "slave" in mount.propagation and not (shared or slave) and not _around(mount.source, root):
+            raise Failed(f"path {mount.source} is mounted on {point} but it is not a shared or slave mount")
 
 
 def _make(path: str) -> None:
@@ -126,7 +163,10 @@ def image_content(rootfs: str, target: str) -> int | None:
 
 
 def resolved(mounts: tuple[Volume, ...]) -> list[ResolvedMount]:
-    """Returns the mounts as the specification wants them."""
+    """Returns the mounts as the specification wants them. Raises InvalidArgument when a kernel cannot do what is insisted on."""
+    recursive = linux.recursive_read_only()
+    if not recursive and any(mount.recursively_read_only == "force" for mount in mounts):
+        raise InvalidArgument("rro is not supported: kernel version (< 5.12)")
     return [
         ResolvedMount(
             type=mount.type,
@@ -136,6 +176,8 @@ def resolved(mounts: tuple[Volume, ...]) -> list[ResolvedMount]:
             propagation=mount.propagation,
             options=mount.options,
             non_recursive=mount.non_recursive,
+            # Below a file nothing is mounted, and crun 1.8 takes directories only.
+            recursively_read_only=bool(mount.recursively_read_only) and recursive and os.path.isdir(mount.source),
         )
         for mount in mounts
     ]
@@ -144,4 +186,9 @@ def resolved(mounts: tuple[Volume, ...]) -> list[ResolvedMount]:
 def unmount_below(directory: str) -> None:
     """Unmounts whatever is mounted below directory, deepest first: removing its files never reaches into a mount."""
     for point in reversed(mounted(os.path.realpath(directory))):
+        try:
+            # A bind of a shared mount: what is unmounted below it must not be unmounted on the host too.
+            linux.mount("none", point.path, flags=linux.MS_PRIVATE)
+        except OSError:
+            continue  # it went with another one
         unmount_all(point.path)

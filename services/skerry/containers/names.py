@@ -27,10 +27,10 @@ _NOUNS = (  # noqa: SIM905
 ).split()
 
 
-def check_name(name: str) -> None:
-    """Raises InvalidArgument in Docker's words when name (without "/") is not allowed."""
+def check_name(name: str, *, shown: str = "") -> None:
+    """Raises InvalidArgument in Docker's words when name (without "/") is not allowed; shown: how the text has it."""
     if not _ALLOWED.match(name) or len(name) > _LONGEST:
-        raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        raise InvalidArgument(f"Invalid container name ({shown or name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
 
 
 def propose_name(attempt: int = 0) -> str:

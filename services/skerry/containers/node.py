@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import socket
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -11,10 +12,11 @@ import msgspec
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.events.v1 import events_pb2
-from skerry.containers import launch, mounts, oci, stop
+from skerry.containers import launch, mounts, oci, sources, stop
 from skerry.containers.container import Container
 from skerry.containers.environment import Environment
 from skerry.containers.events import container_event
+from skerry.containers.limits import check as check_limits
 from skerry.containers.merge import merge
 from skerry.containers.names import check_name, propose_name
 from skerry.containers.record import Layer, Record, Volume
@@ -49,7 +51,7 @@ class Node:
 
     def adopt(self, record: Record) -> Container:
         """Takes a stored record in."""
-        container = Container(self.environment, self.settlement, record, self._launch_again)
+        container = Container(self.environment, self.settlement, record, self._launch_again, sources.release)
         self._containers[record.id] = container
         self._names[record.name] = record.id
         return container
@@ -119,9 +121,12 @@ class Node:
 
     async def _create(self, request: pb.CreateRequest) -> list[str]:
         spec, environment = merge(request.spec, request.image.config), self.environment
-        warnings = validate_spec(spec, os.cpu_count() or 1) + oci.validate(spec, environment.host)
-        self._check_runtime(spec.runtime)
-        spec.runtime = spec.runtime or environment.runtime.name
+        validate_spec(spec)
+        warnings = check_limits(spec.resources, environment.host.limits) + oci.validate(spec, environment.host)
+        spec.runtime = (await environment.runtimes.usable(spec.runtime)).name
+        spec.cgroupns_mode = spec.cgroupns_mode or oci.default_cgroupns_mode(environment.host)
+        if spec.network_mode == "host" and not spec.hostname:
+            spec.hostname = socket.gethostname()
         name = self._reserve(request.name, request.id)
         directory = environment.directory(request.id)
         resolved: tuple[Volume, ...] = ()
@@ -162,26 +167,20 @@ class Node:
         environment = self.environment
         if not (spec.mounts or spec.volumes or others):
             return ()
-        resolved = await asyncio.to_thread(mounts.resolve, spec, environment.root, others)
-        await environment.volumes.claim(request.id, spec, resolved)
+        resolved = await environment.outside.there(mounts.resolve, spec, environment.root, others)
+        resolved = await environment.volumes.claim(request.id, spec, resolved)
         try:
-            await environment.volumes.mount(request.id, resolved, tell=False)
-            if await asyncio.to_thread(mounts.empty_volumes, resolved):
+            if filling := tuple(mount for mount in resolved if mount.type == "volume" and mount.copy_up):
                 directory = environment.directory(request.id)
                 try:
-                    await launch.fill_volumes(await environment.layers.mount_rootfs(directory, request.image.layers), resolved)
+                    rootfs = await environment.layers.mount_rootfs(directory, request.image.layers)
+                    await environment.volumes.fill(request.id, rootfs, filling)
                 finally:
                     await environment.layers.unmount_rootfs(directory)
-            for volume in resolved:
-                await environment.volumes.unmount_unused(volume)
         except BaseException:
             await environment.volumes.release(request.id, resolved, remove_anonymous=True)
             raise
         return resolved
-
-    def _check_runtime(self, runtime: str) -> None:
-        if runtime and runtime not in (self.environment.runtime.name, "default"):
-            raise InvalidArgument(f"unknown or invalid runtime name: {runtime}")
 
     def _reserve(self, name: str, container_id: str) -> str:
         if name:
@@ -194,6 +193,15 @@ class Node:
             if self._names.setdefault(proposed, container_id) == container_id:
                 return proposed
         raise Failed("no free name found")
+
+    def _reserve_new(self, name: str, container_id: str) -> None:
+        """Takes a name for a container that has one. Raises InvalidArgument, Conflict."""
+        try:
+            check_name(name, shown=f"/{name}")
+            if (holder := self._names.setdefault(name, container_id)) != container_id:
+                raise name_in_use(name, holder)
+        except (InvalidArgument, Conflict) as error:
+            raise type(error)(f"Error when allocating new name: {error}") from None
 
     async def start(self, request: pb.StartRequest) -> Container:
         """Starts a run; see launch.start."""
@@ -229,9 +237,7 @@ class Node:
             raise InvalidArgument("Neither old nor new names may be empty")
         if name == old:
             raise InvalidArgument("Renaming a container with the same name as its current name")
-        check_name(name)
-        if (holder := self._names.setdefault(name, container.id)) != container.id:
-            raise name_in_use(name, holder)
+        self._reserve_new(name, container.id)
         renamed = msgspec.structs.replace(container.record, name=name)
         event = container_event(renamed, "rename", {"oldName": f"/{old}"})
         try:
@@ -271,6 +277,7 @@ class Node:
             await self._forget(record.id, event)
             del self._containers[record.id]
             self._names.pop(record.name, None)
+            container.execs.clear()
             self.environment.journal.published(event)
             answer = Answer(record.state.run, record.state.exit_code)
             self._removed[record.id] = answer

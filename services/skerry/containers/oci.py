@@ -1,7 +1,7 @@
 """OCI runtime specifications as dockerd writes them. Pure: everything that had to be looked up is in the inputs."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2
 from skerry.api.networks.v1 import networks_pb2
 from skerry.containers import capabilities, oci_mounts, oci_resources, seccomp, security
+from skerry.containers.cgroup import cgroups_path
 from skerry.containers.devices import HostDevice
 from skerry.containers.host import HostFacts
 from skerry.containers.oci_mounts import ResolvedMount
@@ -40,7 +41,6 @@ _NAMESPACED_SYSCTLS = {
     "kernel.shmmax",
     "kernel.shmmni",
     "kernel.shm_rmid_forced",
-    "kernel.domainname",
 }
 
 
@@ -62,6 +62,8 @@ class SpecInputs(msgspec.Struct, frozen=True, kw_only=True):
     mounts: Sequence[ResolvedMount] = ()
     # From devices.resolve.
     devices: Sequence[HostDevice] = ()
+    # From devices.block_devices.
+    block_devices: Mapping[str, tuple[int, int]] = {}
     # "/proc/N/ns/pid" and ".../ipc" for the modes container:ID; empty otherwise.
     pid_namespace: str = ""
     ipc_namespace: str = ""
@@ -77,13 +79,14 @@ def validate(spec: containers_pb2.ContainerSpec, host: HostFacts) -> list[str]:
     oci_resources.rlimits(spec.ulimits, host)
     oci_resources.oom_score_adj(spec.oom_score_adj, host)
     oci_resources.devices((), spec.device_cgroup_rules, privileged=False)
-    _sysctls(spec, networks_pb2.NETWORK_MODE_NETWORKS, shared_ipc=False)
+    _sysctls(spec, networks_pb2.NETWORK_MODE_HOST if spec.network_mode == "host" else networks_pb2.NETWORK_MODE_NETWORKS)
     for asked in spec.mounts:
         if asked.type == "tmpfs":
             oci_mounts.tmpfs_options(asked.tmpfs_options.split(","))
     if spec.userns_mode not in ("", "host"):
-        raise NotSupported(f"user namespace mode {spec.userns_mode} is not supported")
+        raise InvalidArgument(f"invalid userns mode: {spec.userns_mode}")
     _init(spec, host)
+    cgroups_path("", spec.cgroup_parent, host.cgroup_driver)
     warnings = []
     lacking = [
         name
@@ -92,10 +95,6 @@ def validate(spec: containers_pb2.ContainerSpec, host: HostFacts) -> list[str]:
     ]
     if lacking and spec.cap_add:
         warnings.append(f"This host cannot grant {', '.join(lacking)}")
-    if host.cgroup_version == 2 and spec.resources.oom_kill_disable:
-        warnings.append("OomKillDisable is not supported on cgroup v2. OomKillDisable discarded.")
-    if host.cgroup_version == 2 and spec.resources.HasField("memory_swappiness"):
-        warnings.append("Memory swappiness is not supported on cgroup v2. Memory swappiness discarded.")
     return warnings
 
 
@@ -112,6 +111,11 @@ def build(inputs: SpecInputs) -> bytes:
         "mounts": _mounts(inputs, init),
         "linux": _linux(inputs, options, granted),
     }
+    if annotations := dict(spec.annotations):
+        document["annotations"] = annotations
+    if host.cgroup_driver == "systemd":
+        # crun would put the process one level below the scope, where Docker's tools do not look.
+        document["annotations"] = {**annotations, "run.oci.systemd.subgroup": ""}
     if spec.uts_mode != "host":
         document["hostname"] = inputs.sandbox.hostname or spec.hostname or inputs.id[:12]
     return msgspec.json.encode(document)
@@ -141,6 +145,8 @@ def exec_process(
     )
     if user is not None:
         process["user"] = _user(user)
+        # What _process added for the container's own user is not this one's.
+        process["env"] = _with_home([each for each in process["env"] if each != "HOME=/" or each in env], user)
     if cwd:
         process["cwd"] = cwd
     process["terminal"] = tty
@@ -167,6 +173,11 @@ def overlaid(base: Iterable[str], over: Iterable[str]) -> list[str]:
     return list(result.values())
 
 
+def _with_home(env: list[str], user: User) -> list[str]:
+    """Adds the home of a user who has none: crun, other than runc, leaves it out. Others' is the runtime's business."""
+    return env if user.home != "/" or any(each.startswith("HOME=") for each in env) else [*env, "HOME=/"]
+
+
 def _process(inputs: SpecInputs, options: security.SecurityOptions, granted: list[str], init: list[str]) -> dict[str, Any]:
     spec = inputs.spec
     hostname = inputs.sandbox.hostname or spec.hostname or inputs.id[:12]
@@ -175,7 +186,7 @@ def _process(inputs: SpecInputs, options: security.SecurityOptions, granted: lis
         "terminal": spec.tty,
         "user": _user(inputs.user),
         "args": [*init, *inputs.args],
-        "env": overlaid(base, inputs.env),
+        "env": _with_home(overlaid(base, inputs.env), inputs.user),
         "cwd": os.path.normpath(spec.working_dir) if spec.working_dir else "/",
         "capabilities": _capability_sets(granted, inputs.user.uid),
         "oomScoreAdj": oci_resources.oom_score_adj(spec.oom_score_adj, inputs.host),
@@ -234,12 +245,12 @@ def _linux(inputs: SpecInputs, options: security.SecurityOptions, granted: list[
     linux: dict[str, Any] = {
         "resources": {
             "devices": oci_resources.devices(inputs.devices, spec.device_cgroup_rules, privileged=spec.privileged),
-            **oci_resources.limits(spec.resources, host),
+            **oci_resources.limits(spec.resources, host, inputs.block_devices),
         },
-        "cgroupsPath": cgroup_path(inputs.id, spec.cgroup_parent),
+        "cgroupsPath": cgroups_path(inputs.id, spec.cgroup_parent, host.cgroup_driver),
         "namespaces": _namespaces(inputs),
     }
-    if sysctls := _sysctls(spec, inputs.sandbox.mode, shared_ipc=spec.ipc_mode == "host" or bool(inputs.ipc_namespace)):
+    if sysctls := _sysctls(spec, inputs.sandbox.mode):
         linux["sysctl"] = sysctls
     if inputs.devices:
         linux["devices"] = [device.node() for device in inputs.devices]
@@ -253,9 +264,9 @@ def _linux(inputs: SpecInputs, options: security.SecurityOptions, granted: list[
     return linux
 
 
-def cgroup_path(identifier: str, parent: str) -> str:
-    """Returns the cgroup of a container below each hierarchy's root; a parent cannot lead above that."""
-    return os.path.normpath(f"/{parent or 'skerry'}/{identifier}").replace("//", "/")
+def default_cgroupns_mode(host: HostFacts) -> str:
+    """Returns the cgroup namespace mode of containers that ask for none: Docker's, by the host's cgroups."""
+    return "private" if host.cgroup_version == 2 else "host"
 
 
 def _namespaces(inputs: SpecInputs) -> list[dict[str, str]]:
@@ -272,34 +283,38 @@ def _namespaces(inputs: SpecInputs) -> list[dict[str, str]]:
             raise InvalidArgument(f"the container of {kind} mode {mode} does not run")
         elif mode != "host":
             result.append({"type": kind})
-    private = spec.cgroupns_mode == "private" or (not spec.cgroupns_mode and inputs.host.cgroup_version == 2)
-    if private:
+    if (spec.cgroupns_mode or default_cgroupns_mode(inputs.host)) == "private":
         result.append({"type": "cgroup"})
     return result
 
 
-def _sysctls(spec: containers_pb2.ContainerSpec, mode: "networks_pb2.NetworkMode", *, shared_ipc: bool) -> dict[str, str]:
+def _sysctls(spec: containers_pb2.ContainerSpec, mode: "networks_pb2.NetworkMode") -> dict[str, str]:
     sysctls: dict[str, str] = {}
     if mode in (networks_pb2.NETWORK_MODE_NETWORKS, networks_pb2.NETWORK_MODE_NONE):
         sysctls["net.ipv4.ip_unprivileged_port_start"] = "0"
         sysctls["net.ipv4.ping_group_range"] = "0 2147483647"
-    if spec.domainname and spec.uts_mode != "host":
+    if spec.domainname:
+        _check_sysctl("kernel.domainname", spec, mode)
         sysctls["kernel.domainname"] = spec.domainname
     for name, value in spec.sysctls.items():
-        _check_sysctl(name, mode, shared_ipc=shared_ipc)
+        _check_sysctl(name, spec, mode)
         sysctls[name] = value
     return sysctls
 
 
-def _check_sysctl(name: str, mode: "networks_pb2.NetworkMode", *, shared_ipc: bool) -> None:
+def _check_sysctl(name: str, spec: containers_pb2.ContainerSpec, mode: "networks_pb2.NetworkMode") -> None:
+    """What a namespace shared with another container holds may be set, what one of the host's holds may not (runc's rules and words)."""
     if "/" in name or ".." in name:
         raise InvalidArgument(f"sysctl '{name}' is not allowed")
     if name.startswith("net."):
         if mode == networks_pb2.NETWORK_MODE_HOST:
             raise InvalidArgument(f'sysctl "{name}" not allowed in host network namespace')
+    elif name == "kernel.domainname":
+        if spec.uts_mode == "host":
+            raise InvalidArgument(f'sysctl "{name}" is not in a separate kernel namespace')
     elif name in _NAMESPACED_SYSCTLS or name.startswith("fs.mqueue."):
-        if shared_ipc and name != "kernel.domainname":
-            raise InvalidArgument(f'sysctl "{name}" not allowed in host ipc namespace')
+        if spec.ipc_mode == "host":
+            raise InvalidArgument(f'sysctl "{name}" is not allowed in the hosts ipc namespace')
     else:
         raise InvalidArgument(f"sysctl '{name}' is not allowed")
 

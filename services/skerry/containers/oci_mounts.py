@@ -51,6 +51,7 @@ class ResolvedMount(msgspec.Struct, frozen=True):
     # tmpfs: as the user gave them, split at commas.
     options: tuple[str, ...] = ()
     non_recursive: bool = False
+    recursively_read_only: bool = False
 
 
 def mount(destination: str, kind: str, source: str, options: Sequence[str]) -> dict[str, Any]:
@@ -69,7 +70,8 @@ def tmpfs_options(options: Iterable[str]) -> list[str]:
         if option in _TMPFS_FLAGS:
             key = _TMPFS_FLAGS[option]
         elif not separator or key not in _TMPFS_VALUES:
-            raise InvalidArgument(f'Invalid tmpfs option "{option}"')
+            words = " ".join(f'"{word}"' for word in option.split("=", 1))
+            raise InvalidArgument(f"invalid tmpfs option [{words}]")
         if key not in seen:
             seen.add(key)
             result.append(option)
@@ -100,7 +102,7 @@ def table(
         if source and place not in asked
     ]
     if shm_path and SHM_PATH not in asked:
-        late.append(mount(SHM_PATH, "bind", shm_path, ["rbind", "rprivate"]))
+        late.append(mount(SHM_PATH, "bind", shm_path, ["rbind", "rprivate", "nosuid", "noexec", "nodev"]))
     # A mount inside another one comes after it.
     late.sort(key=lambda entry: os.path.normpath(entry["destination"]).count("/") if entry["destination"] != "/" else 0)
     early = [
@@ -156,7 +158,7 @@ def _user_mount(asked: ResolvedMount) -> dict[str, Any]:
         raise InvalidArgument(f'invalid mount config for type "{asked.type}": invalid propagation mode: {asked.propagation}')
     options = ["bind" if asked.non_recursive else "rbind"]
     if asked.read_only:
-        options.append("ro")
+        options.append("rro" if asked.recursively_read_only else "ro")
     propagation = asked.propagation or ("rprivate" if asked.type == "bind" else "")
     if propagation:
         options.append(propagation)

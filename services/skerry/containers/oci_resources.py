@@ -1,6 +1,6 @@
 """Limits of a container in OCI's terms, valid for cgroup v1 and v2 (the runtimes convert), and process limits clamped to the host's."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from skerry.api.containers.v1 import containers_pb2
@@ -33,8 +33,13 @@ _ULIMITS = {
 }
 
 
-def limits(resources: containers_pb2.Resources, host: HostFacts) -> dict[str, Any]:
-    """Returns memory, cpu, pids and blockIO of linux.resources; what is not limited is left out. Also the form that `update` takes."""
+def limits(
+    resources: containers_pb2.Resources, host: HostFacts, block_devices: Mapping[str, tuple[int, int]] | None = None
+) -> dict[str, Any]:
+    """Returns memory, cpu, pids and blockIO of linux.resources; what is not limited is left out.
+
+    block_devices are the numbers of the devices that resources name by path.
+    """
     result: dict[str, Any] = {}
     memory = _memory(resources, host)
     if memory:
@@ -44,9 +49,22 @@ def limits(resources: containers_pb2.Resources, host: HostFacts) -> dict[str, An
         result["cpu"] = cpu
     if resources.pids_limit:
         result["pids"] = {"limit": resources.pids_limit if resources.pids_limit > 0 else -1}
-    if resources.blkio_weight:
-        result["blockIO"] = {"weight": resources.blkio_weight}
+    block = _block(resources, block_devices or {})
+    if block:
+        result["blockIO"] = block
     return result
+
+
+def swap(resources: containers_pb2.Resources) -> int:
+    """Returns the limit on memory and swap together, by Docker's rule: twice the memory when nothing was said; -1: none."""
+    return max(resources.memory_swap, -1) or resources.memory * 2
+
+
+def bandwidth(resources: containers_pb2.Resources) -> tuple[int, int]:
+    """Returns microseconds of CPU time: a period, and how much of it may be used (0: all)."""
+    if resources.nano_cpus > 0:
+        return _CPU_PERIOD, resources.nano_cpus * _CPU_PERIOD // 1_000_000_000
+    return resources.cpu_period or _CPU_PERIOD, max(0, resources.cpu_quota)
 
 
 def devices(asked: Iterable[HostDevice], rules: Iterable[str], *, privileged: bool) -> list[dict[str, Any]]:
@@ -91,12 +109,13 @@ def _memory(resources: containers_pb2.Resources, host: HostFacts) -> dict[str, A
     memory: dict[str, Any] = {}
     if resources.memory > 0:
         memory["limit"] = resources.memory
-        # Docker's rule: as much swap as memory when nothing was said; "swap" counts both.
-        memory["swap"] = resources.memory_swap or resources.memory * 2
+        memory["swap"] = swap(resources)
     if resources.memory_reservation > 0:
         memory["reservation"] = resources.memory_reservation
     if resources.HasField("memory_swappiness") and host.cgroup_version == 1:
         memory["swappiness"] = resources.memory_swappiness
+    if resources.kernel_memory_tcp > 0 and host.cgroup_version == 1:
+        memory["kernelTCP"] = resources.kernel_memory_tcp
     if resources.oom_kill_disable and host.cgroup_version == 1:
         memory["disableOOMKiller"] = True
     return memory
@@ -106,15 +125,39 @@ def _cpu(resources: containers_pb2.Resources) -> dict[str, Any]:
     cpu: dict[str, Any] = {}
     if resources.cpu_shares > 0:
         cpu["shares"] = resources.cpu_shares
-    if resources.nano_cpus > 0:
-        cpu["period"] = _CPU_PERIOD
-        cpu["quota"] = resources.nano_cpus * _CPU_PERIOD // 1_000_000_000
-    if resources.cpu_period:
-        cpu["period"] = resources.cpu_period
-    if resources.cpu_quota:
-        cpu["quota"] = resources.cpu_quota
+    period, quota = bandwidth(resources)
+    if quota or resources.cpu_period:
+        cpu["period"] = period
+    if quota:
+        cpu["quota"] = quota
+    if resources.cpu_realtime_period:
+        cpu["realtimePeriod"] = resources.cpu_realtime_period
+    if resources.cpu_realtime_runtime:
+        cpu["realtimeRuntime"] = resources.cpu_realtime_runtime
     if resources.cpuset_cpus:
         cpu["cpus"] = resources.cpuset_cpus
     if resources.cpuset_mems:
         cpu["mems"] = resources.cpuset_mems
     return cpu
+
+
+def _block(resources: containers_pb2.Resources, numbers: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    block: dict[str, Any] = {}
+    if resources.blkio_weight:
+        block["weight"] = resources.blkio_weight
+    if weights := [{**_number(each.path, numbers), "weight": each.weight} for each in resources.blkio_weight_device]:
+        block["weightDevice"] = weights
+    for name, devices in (
+        ("throttleReadBpsDevice", resources.blkio_device_read_bps),
+        ("throttleWriteBpsDevice", resources.blkio_device_write_bps),
+        ("throttleReadIOPSDevice", resources.blkio_device_read_iops),
+        ("throttleWriteIOPSDevice", resources.blkio_device_write_iops),
+    ):
+        if throttles := [{**_number(each.path, numbers), "rate": each.rate} for each in devices]:
+            block[name] = throttles
+    return block
+
+
+def _number(path: str, numbers: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+    major, minor = numbers[path]
+    return {"major": major, "minor": minor}

@@ -10,10 +10,10 @@ from skerry.containers import mounts
 from skerry.containers.commit import thaw
 from skerry.containers.container import Container, find_monitor
 from skerry.containers.execs import Execs
+from skerry.containers.holds import keep_holds
 from skerry.containers.launch import ship_target
 from skerry.containers.monitors import Exit, Monitor
 from skerry.containers.node import Node
-from skerry.containers.spool import release_holds
 from skerry.containers.state import Booted, Exited, Lost, PauseOver, Phase
 from skerry.core.errors import Failed
 from skerry.core.ids import is_id
@@ -33,10 +33,12 @@ async def reconcile(node: Node, execs: Execs) -> None:
     await asyncio.gather(*(_one(node, execs, container) for container in containers))
     live = {container.directory for container in containers if container.state.active or container.state.phase is Phase.STARTING}
     await environment.layers.reconcile(live)
+    active = {container.id for container in containers if container.state.active}
+    _ = environment.tasks.spawn(environment.volumes.end_uses(active), "volumes' uses")
 
 
 async def _one(node: Node, execs: Execs, container: Container) -> None:
-    await asyncio.to_thread(release_holds, container.spool)
+    await keep_holds(node.environment, container.spool)
     match container.state.phase:
         case Phase.RUNNING | Phase.PAUSED:
             await _running(container)
@@ -84,21 +86,22 @@ async def _undo_start(container: Container) -> None:
 
 async def _restart(container: Container) -> None:
     async with container.operation:
-        await container.environment.runtime.delete(container.id)
+        await container.runtime.delete(container.id)
         await container.apply(PauseOver())
 
 
 async def _ended(node: Node, container: Container) -> None:
     try:
         # A kill of this service between the exit's record and the clean-up leaves these.
-        if await node.environment.runtime.state(container.id) is not None:
-            await node.environment.runtime.delete(container.id)
+        if await container.runtime.state(container.id) is not None:
+            await container.runtime.delete(container.id)
     except Failed as error:
         _log.warning("cannot clean up after an ended container", extra={"container": container.id, "error": str(error)})
     if not container.state.settled:
         node.settlement.ended(container.ended_message(container.state.run))
-    if container.record.boot_id and container.record.boot_id != node.environment.boot_id:
-        await container.apply(Booted(), boot_id=node.environment.boot_id)
+    here = (node.environment.boot_id, node.environment.engine_start)
+    if container.record.boot_id and (container.record.boot_id, container.record.engine_start) != here:
+        await container.apply(Booted(), boot_id=node.environment.boot_id, engine_start=node.environment.engine_start)
 
 
 def _sandbox_is_there(container: Container) -> bool:
@@ -110,15 +113,17 @@ def _sandbox_is_there(container: Container) -> bool:
 
 async def _remove_strangers(node: Node) -> None:
     """Removes directories and runtime records that no container owns: creates and removals that were cut short."""
-    base, runtime = f"{node.environment.root}/runtime", node.environment.runtime
+    base, runtimes = f"{node.environment.root}/runtime", node.environment.runtimes.used()
     known = {container.id for container in node}
     for name in await asyncio.to_thread(os.listdir, base):
         if is_id(name) and name not in known:
-            await runtime.delete(name)
+            for runtime in runtimes:
+                await runtime.delete(name)
             await asyncio.to_thread(_remove, f"{base}/{name}")
-    for name in await asyncio.to_thread(os.listdir, runtime.directory):
-        if is_id(name) and name not in known:
-            await runtime.delete(name)
+    for runtime in runtimes:
+        for name in await asyncio.to_thread(os.listdir, runtime.directory):
+            if is_id(name) and name not in known:
+                await runtime.delete(name)
 
 
 def _remove(directory: str) -> None:

@@ -5,8 +5,10 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.images.v1 import images_pb2
 from skerry.api.networks.v1 import networks_pb2
+from skerry.containers import health as health_checks
+from skerry.containers.cgroup import cgroup_path
+from skerry.containers.health import Health
 from skerry.containers.merge import command_of
-from skerry.containers.oci import cgroup_path
 from skerry.containers.state import Phase, State
 
 
@@ -34,10 +36,21 @@ class Volume(msgspec.Struct, frozen=True, omit_defaults=True):
     anonymous: bool = False
     # The image's content is still to be copied in, at the first start.
     copy_up: bool = False
+    # Of a volume; empty: local.
+    driver: str = ""
+    # Below the volume's root.
+    subpath: str = ""
+    # Read-only with all that is mounted below: "" (not), "if-possible" or "force".
+    recursively_read_only: str = ""
+
+    @property
+    def by_plugin(self) -> bool:
+        """Tells whether a plugin has the volume."""
+        return self.type == "volume" and self.driver not in ("", "local")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One container. Everything but name, state, sandbox and boot_id is fixed at create."""
+    """One container. What a start or an update changes is said there, name, state and health change; the rest is fixed at create."""
 
     id: str
     name: str
@@ -61,6 +74,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ipc_container_id: str = ""
     # /proc/sys/kernel/random/boot_id of the last start.
     boot_id: str = ""
+    # The engine's start (see environment.engine_start) in which that was, or which was told to it since.
+    engine_start: str = ""
+    # None: not checked, or never started.
+    health: Health | None = None
+    # Path below the cgroup hierarchies' roots, of the last start; empty: as cgroupfs makes it.
+    cgroup: str = ""
 
     def spec_message(self) -> pb.ContainerSpec:
         """Returns the merged spec."""
@@ -120,6 +139,9 @@ def container_message(record: Record, graph_driver: dict[str, str], exec_ids: li
     """Returns the wire's view of a record."""
     spec = record.spec_message()
     command = command_of(spec)
+    state = state_message(record.state)
+    if record.health is not None:
+        state.health.CopyFrom(health_checks.message(record.health))
     return pb.Container(
         id=record.id,
         name=record.name,
@@ -127,7 +149,7 @@ def container_message(record: Record, graph_driver: dict[str, str], exec_ids: li
         image_id=record.image_id,
         image_name=record.image_name,
         spec=spec,
-        state=state_message(record.state),
+        state=state,
         path=command[0] if command else "",
         args=command[1:],
         log=record.log_message(),
@@ -139,7 +161,7 @@ def container_message(record: Record, graph_driver: dict[str, str], exec_ids: li
         docker_networking_config_json=record.docker_networking_config_json,
         exec_ids=exec_ids,
         runtime=record.runtime,
-        cgroup_path=cgroup_path(record.id, spec.cgroup_parent),
+        cgroup_path=record.cgroup or cgroup_path(record.id, spec.cgroup_parent, "cgroupfs"),
         manually_stopped=record.state.manually_stopped,
     )
 
@@ -150,7 +172,7 @@ def _mount_point(mount: Volume) -> pb.MountPoint:
         name=mount.name,
         source=mount.source,
         destination=mount.target,
-        driver="local" if mount.type == "volume" else "",
+        driver=(mount.driver or "local") if mount.type == "volume" else "",
         mode=mount.mode,
         read_write=not mount.read_only,
         propagation=mount.propagation,

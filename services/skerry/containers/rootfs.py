@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from skerry.containers import sources
 from skerry.containers.container import Container
-from skerry.containers.launch import make_mounts
 from skerry.containers.state import Phase
 from skerry.core.errors import Conflict
 
@@ -30,10 +30,10 @@ async def mounted_rootfs(container: Container) -> AsyncIterator[str]:
         try:
             path = await layers.mount_rootfs(container.directory, container.record.layer_messages())
             if not container.state.active:
-                await make_mounts(container, tell=False)
+                await sources.prepare(container, tell=False)
             yield path
         finally:
             if container.state.phase in _UNMOUNTED:
                 await layers.unmount_rootfs(container.directory)
-                for volume in container.record.mounts:
-                    await container.environment.volumes.unmount_unused(volume)
+                await sources.release(container)
+                await container.environment.volumes.give_back(container.id, container.record.mounts)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from skerry.containers.cgroup import cgroups_path
 from skerry.containers.host import host_facts
 from skerry.containers.oci_mounts import mount
 from skerry.containers.start_failure import StartFailure, explain, plain
@@ -17,8 +18,11 @@ from skerry.core.files import write_atomic
 from skerry.core.ids import new_id
 from skerry.core.process import Result, run
 
-_PREFERENCE = ("crun", "runc")
+# The first that works is the default.
+KNOWN = ("crun", "runc")
 _QUICK = 20.0
+# Tells the runtime that a program on a read-only file system is safe from its containers; one that is not on such still sees to itself.
+PROTECTED = {"_LIBCONTAINER_CLONED_BINARY": "1"}
 
 
 class Runtime(msgspec.Struct, frozen=True):
@@ -34,6 +38,10 @@ class Runtime(msgspec.Struct, frozen=True):
     version: str
     # --root: the runtime's records, lost at reboot as they should be.
     directory: str
+    # Containers' cgroups are asked of systemd.
+    systemd: bool = False
+    # What is run instead of path; "": path itself. See runtime_program.
+    program: str = ""
 
     def create(self, identifier: str, bundle: str, pid_file: str, console_socket: str | None = None) -> list[str]:
         """Returns argv that sets a container up and leaves it waiting for start."""
@@ -51,7 +59,7 @@ class Runtime(msgspec.Struct, frozen=True):
 
     async def kill(self, identifier: str, signal: int, *, every: bool = False) -> None:
         """Sends a signal to the first process, or to every one. Raises Failed; a process that ended already is none."""
-        result = await run([*self._base(), "kill", *(["--all"] if every else []), identifier, str(signal)], timeout=_QUICK, check=False)
+        result = await self._run([*self._base(), "kill", *(["--all"] if every else []), identifier, str(signal)])
         gone = ("process already finished", "no such process", "container not running")
         if result.status != 0 and not any(text in _said(result).lower() for text in gone):
             raise Failed(f"Cannot kill container: {identifier}: {_said(result)}")
@@ -66,13 +74,13 @@ class Runtime(msgspec.Struct, frozen=True):
 
     async def delete(self, identifier: str) -> None:
         """Removes the runtime's record, the cgroup and, by force, what still runs. One that is unknown is fine. Raises Failed."""
-        result = await run([*self._base(), "delete", "--force", identifier], timeout=_QUICK, check=False)
+        result = await self._run([*self._base(), "delete", "--force", identifier])
         if result.status != 0 and not _unknown(result):
             raise Failed(f"cannot delete container {identifier}: {_said(result)}")
 
     async def state(self, identifier: str) -> dict[str, Any] | None:
         """Returns OCI's state document (status, pid, bundle, ...); None when the runtime does not know it."""
-        result = await run([*self._base(), "state", identifier], timeout=_QUICK, check=False)
+        result = await self._run([*self._base(), "state", identifier])
         if result.status == 0:
             document: dict[str, Any] = msgspec.json.decode(result.stdout)
             return document
@@ -82,7 +90,7 @@ class Runtime(msgspec.Struct, frozen=True):
 
     async def pids(self, identifier: str) -> list[int]:
         """Returns the processes in the container's cgroup, in the host's numbers. Raises Failed."""
-        result = await run([*self._base(), "ps", "--format", "json", identifier], timeout=_QUICK, check=False)
+        result = await self._run([*self._base(), "ps", "--format", "json", identifier])
         if result.status != 0:
             raise Failed(f"processes of container {identifier}: {_said(result)}")
         return msgspec.json.decode(result.stdout, type=list[int] | None) or []
@@ -90,31 +98,36 @@ class Runtime(msgspec.Struct, frozen=True):
     async def update(self, identifier: str, resources: dict[str, Any]) -> None:
         """Changes limits; resources is OCI's linux.resources, as oci_resources.limits makes it. Raises Failed."""
         argv = [*self._base(), "update", "--resources", "/dev/stdin", identifier]
-        result = await run(argv, stdin=msgspec.json.encode(resources), timeout=_QUICK, check=False)
+        result = await self._run(argv, stdin=msgspec.json.encode(resources))
         if result.status != 0:
             raise Failed(f"Cannot update container {identifier}: {_said(result)}")
 
     def _base(self) -> list[str]:
-        return [self.path, "--root", self.directory]
+        return [self.program or self.path, *(["--systemd-cgroup"] if self.systemd else []), "--root", self.directory]
+
+    async def _run(self, argv: list[str], stdin: bytes = b"") -> Result:
+        return await run(argv, stdin=stdin, env={**os.environ, **PROTECTED}, timeout=_QUICK, check=False)
 
     async def _simple(self, command: str, identifier: str, lament: str) -> None:
-        result = await run([*self._base(), command, identifier], timeout=_QUICK, check=False)
+        result = await self._run([*self._base(), command, identifier])
         if result.status != 0:
             raise Failed(f"{lament}: {_said(result)}")
 
 
-async def probe(directory: str, only: str = "") -> Runtime:
+async def probe(directory: str, only: str = "", *, cgroup_driver: str = "cgroupfs") -> Runtime:
     """Returns the first runtime that really sets a container up in this mount namespace; `only` names the one to try.
 
     directory (RUN) is where its records will be, below its name. Raises Failed that says why none works.
     """
     laments = []
-    for name in (only,) if only else _PREFERENCE:
+    for name in (only,) if only else KNOWN:
         path = shutil.which(name)
         if path is None:
             laments.append(f"{name} is not installed")
             continue
-        runtime = Runtime(os.path.basename(name), path, await _version(path), os.path.join(directory, os.path.basename(name)))
+        runtime = Runtime(
+            os.path.basename(name), path, await _version(path), os.path.join(directory, os.path.basename(name)), cgroup_driver == "systemd"
+        )
         os.makedirs(runtime.directory, mode=0o700, exist_ok=True)
         lament = await _try(runtime)
         if not lament:
@@ -142,7 +155,7 @@ async def trial(runtime: Runtime, **linux: Any) -> AsyncIterator[tuple[str, str]
     identifier = f"probe-{new_id()[:12]}"
     with tempfile.TemporaryDirectory(dir=runtime.directory, prefix=".probe-") as bundle:
         os.mkdir(f"{bundle}/rootfs")
-        config = _probe_config(f"{bundle}/rootfs", identifier)
+        config = _probe_config(f"{bundle}/rootfs", identifier, "systemd" if runtime.systemd else "cgroupfs")
         config["annotations"] = linux.pop("annotations", {})
         config["linux"].update(linux)
         write_atomic(f"{bundle}/config.json", msgspec.json.encode(config), sync=False)
@@ -157,7 +170,7 @@ async def trial(runtime: Runtime, **linux: Any) -> AsyncIterator[tuple[str, str]
             await runtime.delete(identifier)
 
 
-def _probe_config(rootfs: str, identifier: str) -> dict[str, Any]:
+def _probe_config(rootfs: str, identifier: str, cgroup_driver: str) -> dict[str, Any]:
     """A container of host directories with all that matters: namespaces, cgroup, mounts."""
     granted = sorted(host_facts().capabilities & {"CAP_CHOWN", "CAP_KILL"})
     host = [
@@ -175,7 +188,7 @@ def _probe_config(rootfs: str, identifier: str) -> dict[str, Any]:
         "root": {"path": rootfs},
         "mounts": [mount("/proc", "proc", "proc", []), mount("/dev", "tmpfs", "tmpfs", ["mode=755"]), *host],
         "linux": {
-            "cgroupsPath": f"/skerry/{identifier}",
+            "cgroupsPath": cgroups_path(identifier, "", cgroup_driver),
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
             "namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts", "network")],
         },
@@ -192,4 +205,4 @@ def _unknown(result: Result) -> bool:
     return "does not exist" in text or ("status" in text and "no such file" in text) or "cannot open directory" in text
 
 
-__all__ = ["Runtime", "StartFailure", "explain", "probe", "trial"]
+__all__ = ["KNOWN", "Runtime", "StartFailure", "explain", "probe", "trial"]

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -22,6 +22,12 @@ _NATIVE = {
     "riscv64": "SCMP_ARCH_RISCV64",
     "loong64": "SCMP_ARCH_LOONGARCH64",
 }
+
+
+_ACTIONS = frozenset(
+    f"SCMP_ACT_{word}" for word in ("KILL", "KILL_PROCESS", "KILL_THREAD", "TRAP", "ERRNO", "TRACE", "ALLOW", "LOG", "NOTIFY")
+)
+_OPERATORS = frozenset(f"SCMP_CMP_{word}" for word in ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"))
 
 
 class Argument(msgspec.Struct, frozen=True, omit_defaults=True, rename={"value_two": "valueTwo"}):
@@ -85,10 +91,18 @@ def parse(text: str | bytes) -> Profile:
         raise InvalidArgument(
             "both 'architectures' and 'archMap' are specified in the seccomp profile, use either 'architectures' or 'archMap'"
         )
+    _known(_ACTIONS, "action", (profile.default_action, *(rule.action for rule in profile.syscalls or ())))
     for rule in profile.syscalls or ():
+        _known(_OPERATORS, "operator", [argument.op for argument in rule.args or ()])
         if rule.name and rule.names:
             raise InvalidArgument("both 'name' and 'names' are specified in the seccomp profile, use either 'name' or 'names'")
     return profile
+
+
+def _known(words: Collection[str], what: str, given: Iterable[str]) -> None:
+    for word in given:
+        if word not in words:
+            raise InvalidArgument(f"string {word} is not a valid {what} for seccomp")
 
 
 def resolve(profile: Profile, capabilities: Collection[str], architecture: str, kernel: tuple[int, int]) -> dict[str, Any]:

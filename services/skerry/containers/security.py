@@ -18,8 +18,8 @@ class SecurityOptions(msgspec.Struct, frozen=True):
 def parse(options: Iterable[str]) -> SecurityOptions:
     """Parses KEY=VALUE and the older KEY:VALUE; raises InvalidArgument in Docker's words.
 
-    `label` is accepted and without effect where SELinux is not on, as in Docker. `systempaths=unconfined` never comes here: clients send
-    it as empty lists of masked and read-only paths; the text itself is accepted for clients that do not.
+    `label` is accepted and without effect, as in Docker unless its daemon runs with SELinux support. `systempaths=unconfined` is refused
+    here as in Docker: clients send it as empty lists of masked and read-only paths.
     """
     seccomp = apparmor = ""
     no_new_privileges = False
@@ -44,7 +44,7 @@ def parse(options: Iterable[str]) -> SecurityOptions:
                 if value not in ("true", "false", "1", "0"):
                     raise InvalidArgument(f'invalid --security-opt 2: "{option}"')
                 no_new_privileges = value in ("true", "1")
-            case "label" | "systempaths":
+            case "label":
                 pass
             case _:
                 raise InvalidArgument(f'invalid --security-opt 2: "{option}"')

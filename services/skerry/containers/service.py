@@ -9,15 +9,17 @@ from skerry.containers import stop, wait
 from skerry.containers.attach import attach
 from skerry.containers.commit_calls import CommitCalls
 from skerry.containers.copy_calls import CopyCalls
+from skerry.containers.events import prune_event
 from skerry.containers.info import info
 from skerry.containers.lines import LineOptions, read_lines
 from skerry.containers.node import Node
 from skerry.containers.spool import spool_range
+from skerry.containers.stats_calls import StatsCalls
 from skerry.containers.top import top
 from skerry.core.errors import Conflict, InvalidArgument
 
 
-class ContainersService(CommitCalls, CopyCalls):
+class ContainersService(CommitCalls, CopyCalls, StatsCalls):
     """See containers.proto."""
 
     def __init__(self, node: Node) -> None:
@@ -54,6 +56,10 @@ class ContainersService(CommitCalls, CopyCalls):
 
     async def Remove(self, request: pb.RemoveRequest, context: Any) -> pb.RemoveResponse:
         return pb.RemoveResponse(id=await self._node.remove(request.id, force=request.force, volumes=request.volumes))
+
+    async def RecordPrune(self, request: pb.RecordPruneRequest, context: Any) -> pb.RecordPruneResponse:
+        await self._node.environment.journal.publish(prune_event(request.reclaimed))
+        return pb.RecordPruneResponse()
 
     async def Get(self, request: pb.GetRequest, context: Any) -> pb.GetResponse:
         return pb.GetResponse(container=await self._node.message(self._node.find(request.container), size=request.size))
@@ -130,4 +136,4 @@ class ContainersService(CommitCalls, CopyCalls):
             yield pb.SubscribeResponse(item=item)
 
     async def Info(self, request: pb.InfoRequest, context: Any) -> pb.InfoResponse:
-        return await asyncio.to_thread(info, self._node)
+        return await asyncio.to_thread(info, self._node, await self._node.environment.volume_drivers.names())

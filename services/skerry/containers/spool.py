@@ -7,7 +7,7 @@ import asyncio
 import errno
 import os
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -18,7 +18,6 @@ from skerry.containers.monitor import frames
 BATCH_LIMIT = 256 << 10
 # A durable reader's cursor is written again after so many bytes: trimming goes by whole segments.
 _CURSOR_STEP = 1 << 20
-_ATTACHED = "attach."
 
 
 class Frame(NamedTuple):
@@ -39,6 +38,13 @@ class End(msgspec.Struct, frozen=True):
     run: int
 
 
+class Dropped(msgspec.Struct, frozen=True):
+    """Payload of a DROPPED frame."""
+
+    stream: int
+    bytes: int
+
+
 class Batch(NamedTuple):
     """Whole frames as the spool has them: offset of the first, offset behind the last, and bytes that were gone before the first."""
 
@@ -46,6 +52,10 @@ class Batch(NamedTuple):
     end: int
     data: bytearray
     gap: int
+    # Of the gap, what was output: without the frames' headers. Exact when the reader knew the sequence of the frame it expected.
+    missed: int = 0
+    # Of the frame behind the batch.
+    sequence: int = 0
 
     def frames(self) -> Iterator[Frame]:
         """Walks over the frames. Their headers were checked already."""
@@ -62,13 +72,16 @@ class SpoolReader:
 
     offset None begins at the spool's end as it is when entered. A directory that does not exist yet is made, so that a reader can be
     there before the process. hold makes it a durable reader of that name: what it has not passed stays in the spool until the reader
-    is closed, and the process waits (or drops) at the quota. Without hold it never stalls anybody; what it missed is in Batch.gap.
+    is closed, and the process waits at the quota, also where it would drop for the router. Without hold it never stalls anybody; what
+    it missed is in Batch.gap.
     """
 
-    def __init__(self, directory: str, offset: int | None = 0, *, hold: str = "") -> None:
+    def __init__(self, directory: str, offset: int | None = 0, *, hold: str = "", sequence: int | None = None) -> None:
+        """sequence: of the frame at offset, if that is known: it makes Batch.missed exact from the first batch on."""
         self._directory = directory
         self._begin = offset
-        self._hold = f"{directory}/cursor.{_ATTACHED}{hold}" if hold else ""
+        self._sequence = 0 if offset == 0 else sequence
+        self._hold = f"{directory}/{frames.CLIENT_CURSOR}{hold}" if hold else ""
         self._held = 0
         self.offset = offset or 0
         self._fd = -1
@@ -86,7 +99,8 @@ class SpoolReader:
                 # Before the end is looked for: nothing may be trimmed in between.
                 await asyncio.to_thread(write_cursor, self._hold, 0)
             if self._begin is None:
-                self.offset = (await spool_range(self._directory)).end
+                span, self._sequence = await asyncio.to_thread(_range, self._directory)
+                self.offset = span.end
             self._move_cursor(self.offset)
         except BaseException:
             await self.__aexit__()
@@ -106,6 +120,10 @@ class SpoolReader:
                 os.unlink(self._hold)
             except FileNotFoundError:
                 pass
+
+    def leave_hold(self) -> None:
+        """Makes the hold outlast the reader: the service stops, and the next one gives it to who comes back for it."""
+        self._hold = ""
 
     def stop(self) -> None:
         """Makes `batches` end; what it yielded last is not given free."""
@@ -152,7 +170,9 @@ class SpoolReader:
             end, last, broken = _whole(data, limit, cut_at_end)
             if end:
                 del data[end:]
-                batch = Batch(self.offset, self.offset + end, data, self._gap)
+                missed = self._missed(_sequence(data, 0))
+                self._sequence = _sequence(data, last) + 1
+                batch = Batch(self.offset, self.offset + end, data, self._gap, missed, self._sequence)
                 self.offset += end
                 self._gap = 0
                 ended = cut_at_end and data[last + _FLAGS] == frames.END
@@ -205,6 +225,12 @@ class SpoolReader:
         except FileNotFoundError:
             return []
 
+    def _missed(self, sequence: int) -> int:
+        """Returns how much of the gap before a frame of that sequence was output."""
+        if not self._gap or self._sequence is None:
+            return self._gap
+        return max(0, self._gap - frames.HEADER_SIZE * (sequence - self._sequence))
+
     def _skip(self, offset: int) -> None:
         self._gap += offset - self.offset
         self.offset = offset
@@ -240,25 +266,31 @@ class Range(NamedTuple):
 
 async def spool_range(directory: str) -> Range:
     """Looks a spool up; zeros when there is none."""
-    return await asyncio.to_thread(_range, directory)
+    return (await asyncio.to_thread(_range, directory))[0]
 
 
-def frame_output(batch: Batch, *, tty: bool, stdout: bool = True, stderr: bool = True) -> bytes:
-    """Turns a batch into a client's output: 8-byte headers and bytes, for a terminal the bytes alone. May be empty."""
+def frame_output(batch: Batch, *, tty: bool, stdout: bool = True, stderr: bool = True) -> tuple[bytes, int]:
+    """Turns a batch into a client's output: 8-byte headers and bytes, for a terminal the bytes alone. May be empty.
+
+    Returns with it how many bytes of the wanted streams were dropped at the quota.
+    """
     data = batch.data
     view = memoryview(data)
     parts: list[bytes | memoryview] = []
     wanted = {frames.STDOUT: stdout, frames.STDERR: stderr, frames.MONITOR: False}
-    at = 0
+    at = dropped = 0
     while at < len(data):
         length, stream = _LENGTH_STREAM.unpack_from(data, at + 4)
+        if stream == frames.MONITOR and data[at + _FLAGS] == frames.DROPPED:
+            marker = msgspec.json.decode(view[at + 32 : at + 32 + length], type=Dropped)
+            dropped += marker.bytes if wanted.get(marker.stream) else 0
         at += 32
         if length and wanted.get(stream, False):
             if not tty:
                 parts.append(_DOCKER.pack(stream, length))
             parts.append(view[at : at + length])
         at += length
-    return b"".join(parts)
+    return b"".join(parts), dropped
 
 
 def write_cursor(path: str, offset: int) -> None:
@@ -270,20 +302,33 @@ def write_cursor(path: str, offset: int) -> None:
         os.close(fd)
 
 
-def release_holds(directory: str) -> None:
-    """Removes the cursors of attached clients that died with an earlier service. Call it before any reader holds. Blocks."""
+def holds(directory: str) -> dict[str, int]:
+    """Returns the cursors of attached clients and when each was written. At the service's start these are an earlier service's. Blocks."""
+    found = {}
     try:
-        names = os.listdir(directory)
+        for name in os.listdir(directory):
+            if name.startswith(frames.CLIENT_CURSOR):
+                found[name] = os.stat(f"{directory}/{name}").st_mtime_ns
     except FileNotFoundError:
-        return
-    for name in names:
-        if name.startswith(f"cursor.{_ATTACHED}"):
+        pass
+    return found
+
+
+def release_holds(directory: str, earlier: Mapping[str, int]) -> None:
+    """Removes those of an earlier service's that no reader took over since: it would have written them. Blocks."""
+    for name, written in holds(directory).items():
+        if earlier.get(name) == written:
             os.unlink(f"{directory}/{name}")
 
 
 _LENGTH_STREAM = struct.Struct("<IB")
 _DOCKER = struct.Struct(">BxxxI")
 _FLAGS = 9  # where a header has its flags
+
+
+def _sequence(data: bytearray, at: int) -> int:
+    """Returns the sequence in the header at a place."""
+    return int.from_bytes(data[at + 24 : at + 32], "little")
 
 
 def _whole(data: bytearray, limit: int, cut_at_end: bool) -> tuple[int, int, bool]:
@@ -308,12 +353,13 @@ def end_of(frame: Frame) -> End:
     return msgspec.json.decode(frame.payload, type=End)
 
 
-def _range(directory: str) -> Range:
+def _range(directory: str) -> tuple[Range, int]:
+    """Returns what the spool holds, and the sequence of the frame that comes next."""
     try:
         bases = frames.segments(directory)
     except FileNotFoundError:
-        return Range(0, 0, 0)
-    end = run = 0
+        return Range(0, 0, 0), 0
+    end = run = sequence = 0
     # The last segment may be empty: it was begun when the one before was full.
     for base in reversed(bases[-2:]):
         try:
@@ -323,6 +369,7 @@ def _range(directory: str) -> Range:
         try:
             found = frames.scan(fd)
             end = max(end, base + found.end)
+            sequence = max(sequence, found.sequence)
             if found.flags == frames.END:
                 payload = os.pread(fd, found.end - found.last - 32, found.last + 32)
                 run = msgspec.json.decode(payload, type=End).run
@@ -330,4 +377,4 @@ def _range(directory: str) -> Range:
             os.close(fd)
         if found.last >= 0:
             break
-    return Range(bases[0] if bases else 0, end, run)
+    return Range(bases[0] if bases else 0, end, run), sequence

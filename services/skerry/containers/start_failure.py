@@ -13,6 +13,7 @@ _CREATE = "failed to create shim task: OCI runtime create failed: "
 
 _RUNC_LINE = re.compile(r'level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"')
 _CRUN_PREFIX = re.compile(r"^(?:\d{4}-\d\d-\d\dT[\d:.]+Z?:? *)?(?:(?:crun|\[[a-z:]*\]):? +)?")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _RUNC_PREFIX = re.compile(r"^(?:runc (?:create|run) failed: |exec failed: |unable to start container process: )+")
 # The second form: crun from 1.20 on.
 _CRUN_NOT_FOUND = re.compile(r"executable file [`'\"]?(.*?)[`'\"]? not found|^cannot find [`'\"](?P<name>.*)[`'\"] in \$PATH")
@@ -23,6 +24,7 @@ _CRUN_NO_PROGRAM = re.compile(r"^the path [`'\"].*[`'\"] (?:exists but it is not
 # runc from 1.1.10 on.
 _RUNC_DIRECTORY = re.compile(r'^(exec: ".*"): is a directory$')
 _CRUN_ACCESS = re.compile(r"executable file [`'\"]?.*?[`'\"]?:? ?.*?(?:Permission denied|Is a directory)")
+_CRUN_SYSCTL = re.compile(r"^(open|write)(?: to)? [`'\"]?(/proc/sys/[^`'\":]*)[`'\"]?: (.+)")
 _DIRECTORY_HINT = (
     ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
 )
@@ -58,7 +60,7 @@ def plain(text: str) -> str:
     found = _RUNC_LINE.findall(text)
     if found:
         return re.sub(r"\\(.)", r"\1", found[-1])[:_TEXT_LIMIT]
-    lines = [line for line in text.strip().splitlines() if line.strip()]
+    lines = [line for line in _COLOURS.sub("", text).strip().splitlines() if line.strip()]
     return _CRUN_PREFIX.sub("", lines[-1].strip())[:_TEXT_LIMIT] if lines else "the runtime said nothing"
 
 
@@ -77,6 +79,8 @@ def _cause(text: str, argv0: str) -> str:
         return f'exec: "{argv0}": permission denied'
     if match := _CRUN_CHDIR.search(text):
         return f'chdir to cwd ("{match.group(1)}") set in config.json failed: {match.group(2).lower()}'
+    if match := _CRUN_SYSCTL.search(text):
+        return f"error during container init: {match.group(1)} {match.group(2)}: {match.group(3).lower()}"
     return text
 
 

@@ -3,9 +3,10 @@
 import signal
 
 from skerry.containers.container import Container
-from skerry.containers.signals import parse_signal
-from skerry.containers.state import KillAsked, PauseAsked, Phase, State, StopAsked, UnpauseAsked, step
-from skerry.core.errors import Conflict, Failed
+from skerry.containers.state import KillAsked, PauseAsked, Phase, State, StopAsked, UnpauseAsked
+from skerry.containers.transitions import step
+from skerry.core.errors import Conflict, Failed, InvalidArgument
+from skerry.core.signals import parse_signal, supported
 
 _DEFAULT_SECONDS = 10
 # After SIGKILL the kernel ends a process at once, unless it hangs in a device; and the settling of the end is bounded as well.
@@ -19,7 +20,7 @@ async def stop(container: Container, timeout: int | None, signal_name: str, *, b
     Raises NotModified when it does not run, InvalidArgument for an unknown signal, Failed when the process cannot be ended.
     """
     spec = container.spec
-    number = parse_signal(signal_name or spec.stop_signal or "TERM")
+    number = supported(parse_signal(signal_name or spec.stop_signal or "TERM"))
     if timeout is None:
         timeout = spec.stop_timeout if spec.HasField("stop_timeout") else _DEFAULT_SECONDS
     await container.until(lambda state: state.phase is not Phase.STARTING)
@@ -45,9 +46,10 @@ async def kill(container: Container, text: str, signal_name: str) -> None:
     """Sends a signal; text is how the caller named the container. Raises Conflict, InvalidArgument."""
     number = parse_signal(signal_name or "KILL")
     try:
+        supported(number)
         step(container.state, KillAsked(number, final=False))
-    except Conflict as error:
-        raise Conflict(f"Cannot kill container: {text}: {error}") from None
+    except (Conflict, InvalidArgument) as error:
+        raise type(error)(f"Cannot kill container: {text}: {error}") from None
     # Docker: the stop signal, or any when none was configured, ends the restarts.
     ends = number == signal.SIGKILL or not container.spec.stop_signal or parse_signal(container.spec.stop_signal) == number
     await _send(container, number, final=ends)
@@ -57,7 +59,7 @@ async def pause(container: Container) -> None:
     """Freezes all processes. Raises Conflict, Failed."""
     async with container.operation:
         step(container.state, PauseAsked())
-        await container.environment.runtime.pause(container.id)
+        await container.runtime.pause(container.id)
         await container.apply(PauseAsked())
 
 
@@ -65,7 +67,7 @@ async def unpause(container: Container) -> None:
     """Thaws them. Raises Failed when they are not frozen."""
     async with container.operation:
         step(container.state, UnpauseAsked())
-        await container.environment.runtime.resume(container.id)
+        await container.runtime.resume(container.id)
         await container.apply(UnpauseAsked())
 
 
@@ -80,8 +82,21 @@ async def _send(container: Container, number: int, *, final: bool) -> None:
     if container.state.phase not in (Phase.RUNNING, Phase.PAUSED):
         return  # it waited for its next run, which now does not come, or has just ended
     await container.signal(number)
-    if frozen and final and container.state.phase is Phase.PAUSED:
-        await container.environment.runtime.resume(container.id)
+    if frozen and final:
+        await _thaw(container)
+
+
+async def _thaw(container: Container) -> None:
+    """Lets a frozen process take the signal that is to end it."""
+    async with container.operation:
+        if container.state.phase is not Phase.PAUSED:
+            return
+        try:
+            await container.runtime.resume(container.id)
+            await container.apply(UnpauseAsked())
+        except Failed:
+            if container.state.phase is Phase.PAUSED:
+                raise  # else it has just ended
 
 
 async def _kill_and_wait(container: Container, run: int) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.containers.cgroup import processes
 from skerry.containers.container import Container
-from skerry.containers.oci import cgroup_path
 from skerry.containers.state import Phase
 from skerry.core import process
 from skerry.core.errors import Conflict, Failed, InvalidArgument
@@ -14,6 +13,7 @@ from skerry.core.errors import Conflict, Failed, InvalidArgument
 # Docker's rule: a column renamed to or from PID would defeat the filter.
 _RENAMED_PID = re.compile(r"\s+([^\s]*)=\s*(PID[^\s]*)")
 _LONGEST = 4096
+_SECONDS = 20
 
 
 async def top(container: Container, ps_args: str) -> pb.TopResponse:
@@ -27,25 +27,43 @@ async def top(container: Container, ps_args: str) -> pb.TopResponse:
         raise InvalidArgument("invalid ps arguments")
     if (renamed := _RENAMED_PID.search(" " + ps_args)) and renamed[1].lower() != "pid":
         raise InvalidArgument(f'specifying "{renamed[1]}={renamed[2]}" is not allowed')
-    result = await process.run(["ps", *ps_args.split()], timeout=20, check=False)
-    if result.status != 0:
-        raise Failed(f"ps: {result.stderr.decode('utf-8', 'replace').strip() or f'exit status {result.status}'}")
-    response = parse(result.stdout.decode("utf-8", "replace"), processes(cgroup_path(container.id, container.spec.cgroup_parent)))
+    pids = processes(container.cgroup)
+    response = parse(await _ps(ps_args.split(), pids), pids)
     await container.publish("top")
     return response
 
 
+async def _ps(arguments: list[str], pids: Collection[int]) -> str:
+    # With the processes named, `ps -o pid,comm` shows them too, and not only those of this terminal. Some options cannot be used so.
+    named = await process.run(["ps", *arguments, f"-q{','.join(map(str, sorted(pids)))}"], timeout=_SECONDS, check=False) if pids else None
+    if named is not None and named.status == 0:
+        return named.stdout.decode("utf-8", "replace")
+    result = await process.run(["ps", *arguments], timeout=_SECONDS, check=False)
+    if result.status != 0:
+        first = result.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
+        raise Failed(f"ps: {first or f'exit status {result.status}'}")
+    return result.stdout.decode("utf-8", "replace")
+
+
 def parse(output: str, pids: Collection[int]) -> pb.TopResponse:
-    """Returns titles and the rows of these processes. Pure. Raises Failed "Couldn't find PID field in ps output"."""
+    """Returns titles and the rows of these processes, with their threads' ("-" for a pid). Pure.
+
+    Raises Failed "Couldn't find PID field in ps output".
+    """
     lines = output.splitlines()
     titles = lines[0].split() if lines else []
     if "PID" not in titles:
         raise Failed("Couldn't find PID field in ps output")
     column = titles.index("PID")
     response = pb.TopResponse(titles=titles)
+    ours = False
     for line in lines[1:]:
         fields = line.split()
-        if len(fields) > column and fields[column].isdigit() and int(fields[column]) in pids:
+        if len(fields) <= column:
+            continue
+        if fields[column] != "-":
+            ours = fields[column].isdigit() and int(fields[column]) in pids
+        if ours:
             columns = [*fields[: len(titles) - 1], " ".join(fields[len(titles) - 1 :])]
             response.processes.append(pb.TopProcess(columns=columns))
     return response

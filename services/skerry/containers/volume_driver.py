@@ -11,6 +11,7 @@ from skerry.core.errors import Failed, InvalidArgument
 
 DRIVER = "local"
 REMOVED = ".removed-"
+NEW = ".new-"
 _NEEDS = {"device": ("type",), "type": ("device",), "o": ("device", "type")}
 _FLAGS = {
     "defaults": 0,
@@ -43,17 +44,32 @@ def check_options(options: Mapping[str, str]) -> None:
                 raise InvalidArgument(f'missing required option: "{other}"')
 
 
-def make(directory: str) -> bool:
-    """Makes a volume's directories; tells whether they are new. Raises Failed."""
+def make(directory: str) -> None:
+    """Makes a volume's directories, those that are missing. Raises Failed."""
     content = f"{directory}/_data"
-    fresh = not os.path.isdir(content)
     try:
         os.makedirs(os.path.dirname(directory), mode=0o711, exist_ok=True)
         os.makedirs(directory, mode=0o711, exist_ok=True)
         os.makedirs(content, mode=0o755, exist_ok=True)
     except OSError as error:
         raise Failed(f"error while creating volume path '{content}': mkdir {error.filename}: {(error.strerror or '').lower()}") from None
-    return fresh
+
+
+def prepare(directory: str) -> str:
+    """Makes a new volume's directories where no volume is, and returns the place; `take_place` makes it a volume. Raises Failed."""
+    aside = os.path.join(os.path.dirname(directory), f"{NEW}{os.path.basename(directory)}")
+    make(aside)
+    return aside
+
+
+def take_place(aside: str, directory: str) -> None:
+    """Gives what `prepare` made its name, in one step; what is there already stays. Raises Failed."""
+    try:
+        os.rename(aside, directory)
+    except OSError as error:
+        if not os.path.isdir(f"{directory}/_data"):
+            raise Failed(f"error while creating volume path '{directory}': {(error.strerror or '').lower()}") from None
+        delete(aside)
 
 
 def delete(directory: str) -> None:
@@ -74,8 +90,28 @@ def set_aside(directory: str) -> str:
     return place
 
 
-def mount(path: str, options: Mapping[str, str]) -> None:
-    """Mounts what the options say, unless it is mounted already. Raises Failed in Docker's words."""
+def binds(options: Mapping[str, str]) -> bool:
+    """Tells whether the options bind a path of the host."""
+    return bool(options.get("device")) and any(word in ("bind", "rbind") for word in options.get("o", "").split(","))
+
+
+def clone(path: str, options: Mapping[str, str]) -> int:
+    """Returns a bind mount of what the options bind at path, not attached yet: to be called where the host's mounts are seen.
+
+    Raises Failed in Docker's words.
+    """
+    try:
+        fd = os.open(options["device"], os.O_PATH | os.O_CLOEXEC)
+        try:
+            return linux.clone_mount(fd, recursive="rbind" in options.get("o", "").split(","))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _refused(path, options, error) from None
+
+
+def mount(path: str, options: Mapping[str, str], bound: int = -1) -> None:
+    """Mounts what the options say (bound: what `clone` returned), unless it is mounted already. Raises Failed in Docker's words."""
     if not options.get("device") or linux.is_mount_point(path):
         return
     kind, device = options.get("type", ""), options["device"]
@@ -86,13 +122,21 @@ def mount(path: str, options: Mapping[str, str]) -> None:
         elif word:
             data.append(_resolved(word) if kind.startswith("nfs") or kind == "cifs" else word)
     try:
-        linux.mount(device, path, "" if kind == "none" else kind, flags, ",".join(data))
+        if bound >= 0:
+            linux.attach_mount(bound, path)
+            linux.mount("none", path, flags=linux.MS_REC | linux.MS_PRIVATE)
+        else:
+            linux.mount(device, path, "" if kind == "none" else kind, flags, ",".join(data))
         if flags & linux.MS_BIND and flags & linux.MS_RDONLY:
             linux.mount("none", path, flags=linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY)
     except OSError as error:
-        told = f", data: {options['o']}" if options.get("o") else ""
-        reason = (error.strerror or "").lower()
-        raise Failed(f"error while mounting volume '{path}': failed to mount local volume: mount {device}:{path}{told}: {reason}") from None
+        raise _refused(path, options, error) from None
+
+
+def _refused(path: str, options: Mapping[str, str], error: OSError) -> Failed:
+    told = f", data: {options['o']}" if options.get("o") else ""
+    what = f"mount {options['device']}:{path}{told}: {(error.strerror or '').lower()}"
+    return Failed(f"error while mounting volume '{path}': failed to mount local volume: {what}")
 
 
 def _resolved(word: str) -> str:

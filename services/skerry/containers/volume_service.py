@@ -15,18 +15,20 @@ class VolumesService(VolumesServiceServicer):
         self._volumes = volumes
 
     async def CreateVolume(self, request: pb.CreateVolumeRequest, context: Any) -> pb.CreateVolumeResponse:
-        record = await self._volumes.create(request.name, request.driver, dict(request.options), dict(request.labels))
-        return pb.CreateVolumeResponse(volume=self._volumes.message(record))
+        volume = await self._volumes.create(request.name, request.driver, dict(request.options), dict(request.labels))
+        return pb.CreateVolumeResponse(volume=volume)
 
     async def GetVolume(self, request: pb.GetVolumeRequest, context: Any) -> pb.GetVolumeResponse:
-        return pb.GetVolumeResponse(volume=self._volumes.message(self._volumes.get(request.name)))
+        return pb.GetVolumeResponse(volume=await self._volumes.get(request.name))
 
     async def ListVolumes(self, request: pb.ListVolumesRequest, context: Any) -> AsyncIterator[pb.ListVolumesResponse]:
-        for record in self._volumes.all():
-            message = self._volumes.message(record)
+        volumes, warnings = await self._volumes.all()
+        for volume in volumes:
             if request.size:
-                message.size = await self._volumes.size(record.name)
-            yield pb.ListVolumesResponse(volume=message)
+                volume.size = await self._volumes.size(volume.name)
+            yield pb.ListVolumesResponse(volume=volume)
+        for warning in warnings:
+            yield pb.ListVolumesResponse(warning=warning)
 
     async def RemoveVolume(self, request: pb.RemoveVolumeRequest, context: Any) -> pb.RemoveVolumeResponse:
         await self._volumes.remove(request.name, force=request.force)

@@ -14,6 +14,15 @@ from skerry.core.sqlite import Database
 SCHEMA = "CREATE TABLE volume (name TEXT PRIMARY KEY, document BLOB NOT NULL) STRICT;"
 
 
+class Use(msgspec.Struct, frozen=True):
+    """One mount of a plugin's volume that the plugin was asked for and is still to be told the end of."""
+
+    # What the plugin knows it by.
+    id: str
+    # Empty: the plugin has not answered yet.
+    mountpoint: str = ""
+
+
 class VolumeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One volume; see volumes.proto."""
 
@@ -23,6 +32,8 @@ class VolumeRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
     anonymous: bool = False
+    # Of a plugin's volume, by container and target ("ID:/target").
+    uses: dict[str, Use] = {}
 
     def message(self, mountpoint: str, users: int) -> pb.Volume:
         """Returns the wire's view."""
@@ -43,6 +54,10 @@ class VolumeStore(Protocol):
 
     async def add(self, record: VolumeRecord, events: Sequence[events_pb2.Event] = ()) -> None:
         """Adds a record and appends events; one of that name stays as it is, and nothing is appended."""
+        ...
+
+    async def save(self, record: VolumeRecord) -> None:
+        """Stores a known record anew. One that was removed stays so."""
         ...
 
     async def remove(self, name: str, events: Sequence[events_pb2.Event] = ()) -> None:
@@ -67,6 +82,14 @@ class SqliteVolumeStore:
         def work(db: sqlite3.Connection) -> None:
             if db.execute("INSERT INTO volume VALUES (?, ?) ON CONFLICT DO NOTHING", (record.name, document)).rowcount:
                 _append(db, events)
+
+        await self._database.transact(work)
+
+    async def save(self, record: VolumeRecord) -> None:
+        document = msgspec.msgpack.encode(record)
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE volume SET document = ? WHERE name = ?", (document, record.name))
 
         await self._database.transact(work)
 

@@ -1,6 +1,7 @@
 """Linux system calls that Python 3.11 lacks: mounts and namespaces, by ctypes. All block only briefly; all raise OSError."""
 
 import ctypes
+import errno
 import os
 
 MS_RDONLY = 0x1
@@ -16,11 +17,16 @@ MS_SHARED = 1 << 20
 MNT_DETACH = 0x2
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
+CLONE_FS = 0x200
 _SYNC_FILE_RANGE_WRITE = 2
+_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442
+_OPEN_TREE_CLONE, _AT_EMPTY_PATH, _AT_RECURSIVE, _MOVE_MOUNT_F_EMPTY_PATH, _AT_FDCWD = 1, 0x1000, 0x8000, 4, -100
+_M_MMAP_THRESHOLD = -3
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 _libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
+_libc.syscall.restype = ctypes.c_long
 
 
 def _check(result: int, what: str) -> None:
@@ -45,9 +51,43 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
+def give_large_blocks_back(size: int) -> None:
+    """Has malloc return blocks from size bytes on to the kernel when they are freed. By itself glibc keeps ever larger ones, in pieces.
+
+    Does nothing with another C library.
+    """
+    mallopt = getattr(_libc, "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, size)
+
+
 def setns(fd: int, kind: int = 0) -> None:
     """Moves the calling thread into the namespace behind fd. CLONE_NEWNS wants a process of one thread."""
     _check(_libc.setns(fd, kind), "setns")
+
+
+def clone_mount(source: int, *, recursive: bool) -> int:
+    """Returns a descriptor of a new bind mount of what another one leads to, not attached anywhere yet, by open_tree(2).
+
+    Together with its descriptor it can be carried into another mount namespace, unlike a path.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
+    fd: int = _libc.syscall(_SYS_OPEN_TREE, ctypes.c_int(source), b"", ctypes.c_uint(flags))
+    _check(min(fd, 0), "open_tree")
+    return fd
+
+
+def attach_mount(mount_fd: int, target: str) -> None:
+    """Mounts what clone_mount returned at target, by move_mount(2). The descriptor stays open."""
+    place = ctypes.c_char_p(os.fsencode(target))
+    _check(_libc.syscall(_SYS_MOVE_MOUNT, ctypes.c_int(mount_fd), b"", ctypes.c_int(_AT_FDCWD), place, _MOVE_MOUNT_F_EMPTY_PATH), target)
+
+
+def recursive_read_only() -> bool:
+    """Tells whether the kernel makes whole trees of mounts read-only (mount_setattr(2), since 5.12)."""
+    # A descriptor that is none and a structure of no size: only a kernel that lacks the call says ENOSYS.
+    _libc.syscall(_SYS_MOUNT_SETATTR, ctypes.c_int(-1), b"", 0, None, ctypes.c_size_t(0))
+    return ctypes.get_errno() != errno.ENOSYS
 
 
 def start_writeback(fd: int, offset: int, size: int) -> None:

@@ -109,7 +109,17 @@ Route = tuple[str, str, Handler]
 
 def json(document: Any, status: int = 200) -> web.Response:
     """Answers a JSON document, with the newline that Go's encoder writes."""
-    return web.Response(status=status, body=msgspec.json.encode(document) + b"\n", content_type="application/json", headers=COMMON_HEADERS)
+    return json_text(encoded(document), status)
+
+
+def encoded(document: Any) -> bytes:
+    """Returns a document as JSON, as `json` answers it."""
+    return msgspec.json.encode(document) + b"\n"
+
+
+def json_text(text: bytes, status: int = 200) -> web.Response:
+    """Answers JSON that is encoded already."""
+    return web.Response(status=status, body=text, content_type="application/json", headers=COMMON_HEADERS)
 
 
 def empty(status: int = 204) -> web.Response:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
+from skerry.gateway.sending import descriptor
+
 _PIECE = 1 << 20
 _FLUSH_SECONDS = 60.0
 
@@ -32,12 +34,8 @@ async def send(path: str, begin: Callable[[], Awaitable[web.StreamResponse]], tr
         async with asyncio.timeout(_FLUSH_SECONDS):
             while transport.get_write_buffer_size():
                 await asyncio.sleep(0.001)
-        # A descriptor of our own: the transport's is not for others to wait on.
-        connection = os.dup(transport.get_extra_info("socket").fileno())
-        try:
+        with descriptor(transport) as connection:
             await _relay(fifo, connection)
-        finally:
-            os.close(connection)
         return response
 
 

@@ -40,7 +40,7 @@ class Filters:
             return True
         if values <= {"0", "false", "False"}:
             return False
-        raise InvalidArgument(f"invalid filter '{name}=[{' '.join(sorted(values))}]'")
+        raise InvalidArgument(f"Invalid filter '{name}=[{' '.join(sorted(values))}]'")
 
     def matches(self, name: str, values: Iterable[str]) -> bool:
         """Tells whether the filter is not given or one of values is among its own."""
@@ -61,8 +61,8 @@ def _has(labels: dict[str, str], wanted: str) -> bool:
     return key in labels and (not equals or labels[key] == value)
 
 
-def parse(text: str, known: Iterable[str]) -> Filters:
-    """Reads ?filters=. Raises BadInput for what is no JSON, InvalidArgument "Invalid filter 'X'" for unknown names."""
+def parse(text: str, known: Iterable[str] | None) -> Filters:
+    """Reads ?filters=. Raises BadInput for what is no JSON, InvalidArgument "Invalid filter 'X'" for unknown names; known None: none is."""
     if not text.strip():
         return Filters({})
     try:
@@ -73,10 +73,10 @@ def parse(text: str, known: Iterable[str]) -> Filters:
         return Filters({})
     if not isinstance(document, dict):
         raise BadInput("invalid filter: not an object")
-    allowed = frozenset(known)
+    allowed = None if known is None else frozenset(known)
     result: dict[str, list[str]] = {}
     for name, values in document.items():
-        if name not in allowed:
+        if allowed is not None and name not in allowed:
             raise InvalidArgument(f"Invalid filter '{name}'")
         if isinstance(values, dict):
             # "false" takes a value back, as in Go's Args.

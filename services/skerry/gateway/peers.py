@@ -21,6 +21,7 @@ from skerry.core.lifecycle import Tasks
 from skerry.core.rpc.channel import open_channel
 from skerry.core.rpc.tls import Tls
 from skerry.gateway.build.registry import Builds
+from skerry.gateway.image_list import ImageLists
 
 if TYPE_CHECKING:  # these exist for type checkers only
     from skerry.api.containers.v1.containers_pb2_grpc import ContainersServiceAsyncStub
@@ -58,6 +59,7 @@ class Peers:
     starting: set[str] = field(default_factory=set)
     locks: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
     event_listeners: int = 0
+    image_lists: ImageLists = field(default_factory=ImageLists)
     # Clients that joined before the start, by container id: --rm removes after they have all output.
     joined: "dict[str, set[asyncio.Future[None]]]" = field(default_factory=dict)
     # What execs made here were made with, so that their start need not ask: the latest only.

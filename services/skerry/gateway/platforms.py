@@ -5,7 +5,7 @@ import msgspec
 from skerry.api.images.v1 import images_pb2
 from skerry.core.errors import InvalidArgument, NotFound
 from skerry.gateway.call import Call
-from skerry.gateway.versions import PLATFORM_OF_ARCHIVES
+from skerry.gateway.versions import PLATFORM_OF_ARCHIVES, Version
 
 _SAME = frozenset({("x86_64", "amd64"), ("aarch64", "arm64")})
 
@@ -16,15 +16,22 @@ class _Platform(msgspec.Struct):
     variant: str = ""
 
 
-def parameter(call: Call) -> str:
-    """Returns ?platform= of save, load and history, a JSON object, as "os/arch[/variant]"; empty when not given. Raises InvalidArgument."""
-    texts = call.request.query.getall("platform", []) if call.version >= PLATFORM_OF_ARCHIVES else []
+def parameter(call: Call, since: Version = PLATFORM_OF_ARCHIVES) -> str:
+    """Returns ?platform=, a JSON object, as "os/arch[/variant]"; empty when not given. Raises InvalidArgument."""
+    texts = call.request.query.getall("platform", []) if call.version >= since else []
     if len(texts) > 1:
         raise InvalidArgument("multiple platform parameters are not supported")
-    if not texts or not texts[0]:
-        return ""
+    return _read(texts[0]) if texts and texts[0] else ""
+
+
+def several(call: Call, since: Version) -> list[str]:
+    """Returns ?platforms=, JSON objects, as "os/arch[/variant]". Raises InvalidArgument."""
+    return [_read(text) for text in call.request.query.getall("platforms", [])] if call.version >= since else []
+
+
+def _read(text: str) -> str:
     try:
-        one = msgspec.json.decode(texts[0], type=_Platform)
+        one = msgspec.json.decode(text, type=_Platform)
     except msgspec.DecodeError as error:
         raise InvalidArgument(f"failed to parse platform: {error}") from None
     if not (one.os and one.architecture):

@@ -5,9 +5,10 @@ A node that restarts is waited for: the stream is taken up again at the spool of
 
 import asyncio
 import logging
+import os
 import struct
 import time
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import grpc
 import grpc.aio
@@ -18,22 +19,31 @@ from skerry.gateway.detach import Detector
 
 _log = logging.getLogger(__name__)
 _PIECE = 64 << 10
-_PATIENCE = 15.0
+# A node that is restarted again and again on a slow machine is still waited for.
+_PATIENCE = 120.0
+_ANSWER_SECONDS = 30.0
 # After the client's input ended without ending the process's: what the last of it brings forth is still sent.
 _LAST_OUTPUT = 0.2
 _DETACHED = "detached"
 _ENDED = "ended"
 
 
+class Place(NamedTuple):
+    """Where in the spool the output goes on: an offset, and the sequence of the frame there when that is known."""
+
+    offset: int
+    sequence: int | None = None
+
+
 class Session(Protocol):
     """One attach or exec, as the node's API has it."""
 
-    def open(self, offset: int | None) -> Any:
-        """Returns a new call; offset: where to go on, None for the first."""
+    def open(self) -> Any:
+        """Returns a new call."""
         ...
 
-    def opening(self, offset: int | None) -> Any:
-        """Returns the first request."""
+    def opening(self, place: "Place | None") -> Any:
+        """Returns the first request; place: where to go on, None for the first call."""
         ...
 
     def stdin(self, data: bytes) -> Any:
@@ -42,10 +52,6 @@ class Session(Protocol):
 
     def stdin_end(self) -> Any:
         """Returns the request that says that the input ended."""
-        ...
-
-    async def over(self) -> bool:
-        """Tells, after the stream ended well, whether the process has ended (and not only the node's service)."""
         ...
 
 
@@ -61,6 +67,25 @@ class Client(Protocol):
         ...
 
 
+def new_hold() -> str:
+    """Returns a name for what is held for a client; see AttachOpen.hold."""
+    return os.urandom(16).hex()
+
+
+class _Away:
+    """How long the node has said nothing."""
+
+    def __init__(self) -> None:
+        self._deadline = time.monotonic() + _PATIENCE
+        self._pause = 0.005
+
+    async def wait(self) -> bool:
+        """Waits a little longer than the last time; False: it was waited for long enough."""
+        await asyncio.sleep(self._pause)
+        self._pause = min(2 * self._pause, 0.2)
+        return time.monotonic() < self._deadline
+
+
 class Pump:
     """Runs one session. `begin` before the hijack, so that errors are plain answers; `run` after it."""
 
@@ -68,15 +93,15 @@ class Pump:
         """resume_at: the spool offset at which the output begins, for a stream that is lost before the first piece came."""
         self._session = session
         self._call: Any = None
-        self._offset: int | None = None
+        self._place: Place | None = None
         self._resume_at = resume_at
         self._opened = asyncio.Event()
         self.tty = False
 
     async def begin(self) -> None:
         """Opens the call and waits until output is followed. Raises AioRpcError."""
-        call = self._session.open(self._offset)
-        await call.write(self._session.opening(self._offset))
+        call = self._session.open()
+        await call.write(self._session.opening(self._place))
         first = await call.read()
         if first is not grpc.aio.EOF:
             self.tty = first.opened.tty
@@ -110,48 +135,57 @@ class Pump:
             self._call.cancel()
 
     async def _output(self, stream: Client) -> None:
+        """Sends what comes until the node says that it ended: a stream that just ends was a service's that was stopped."""
+        away: _Away | None = None
         while True:
-            ended = False
             try:
                 while (response := await self._call.read()) is not grpc.aio.EOF:
+                    away = None
                     if response.WhichOneof("part") != "output":
                         continue
                     output = response.output
                     if output.gap:
                         await stream.write(self._note(f"{output.gap} bytes of output were not kept\n"))
-                    await stream.write(output.data)
-                    self._offset = output.next_offset
-                ended = True
+                    if output.data:
+                        await stream.write(output.data)
+                    if output.ended:
+                        return
+                    self._place = Place(output.next_offset, output.next_sequence)
             except grpc.aio.AioRpcError as error:
                 # Lost: the node went away, or grpc gave the call up because input was written when the other side had just finished it
                 # (grpc.aio then drops what was not read yet, as INTERNAL). Either way the spool still has it.
-                if from_rpc(error) is not None and error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    _log.warning("stream failed", extra={"error": error.details()})
-                    await stream.write(self._note(f"{error.details()}\n"))
+                if not _lost(error):
+                    await self._failed(stream, error.details())
                     return
-            if ended and await self._session.over():
-                return
-            if not await self._take_up():
+            away = away or _Away()
+            if (problem := await self._take_up(away)) is not None:
+                await self._failed(stream, problem)
                 return
 
-    async def _take_up(self) -> bool:
+    async def _failed(self, stream: Client, problem: str | None) -> None:
+        """The client must not take what it has for everything."""
+        _log.warning("stream failed", extra={"error": problem})
+        await stream.write(self._note(f"the output could not be followed to its end: {problem}\n"))
+
+    async def _take_up(self, away: _Away) -> str | None:
+        """Opens the call anew where the output goes on. Returns why not, when the node refuses or stays away."""
         self._opened.clear()
-        self._call.cancel()
-        if self._offset is None:
-            self._offset = self._resume_at
-        deadline = time.monotonic() + _PATIENCE
-        pause = 0.005
-        while time.monotonic() < deadline:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, 0.2)
+        if self._place is None and self._resume_at is not None:
+            self._place = Place(self._resume_at)
+        problem: str | None = "the container service stays away"
+        while await away.wait():
+            self._call.cancel()
             try:
-                await self.begin()
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await self.begin()
+                return None
+            except TimeoutError:
+                pass
             except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    return False
-            else:
-                return True
-        return False
+                problem = error.details()
+                if not _lost(error):
+                    break
+        return problem
 
     async def _input(self, stream: Client, detector: Detector | None, once: bool) -> str:
         while True:
@@ -184,6 +218,11 @@ class Pump:
 
     def _note(self, text: str) -> bytes:
         return text.replace("\n", "\r\n").encode() if self.tty else frame(2, text.encode())
+
+
+def _lost(error: grpc.aio.AioRpcError) -> bool:
+    """Tells whether a call was cut off, and not refused."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE or from_rpc(error) is None
 
 
 def frame(stream: int, data: bytes) -> bytes:

@@ -15,11 +15,12 @@ from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.images.v1 import images_pb2
 from skerry.api.networks.v1 import networks_pb2
 from skerry.core.errors import NotModified, SkerryError
+from skerry.core.ids import is_id
 from skerry.core.rpc.channel import call_again
 from skerry.gateway.build.registry import build_of, is_build
 from skerry.gateway.coordinator.end import end
 from skerry.gateway.coordinator.leftover import soon
-from skerry.gateway.coordinator.remove import remove_quietly
+from skerry.gateway.coordinator.remove import forget, remove_quietly
 from skerry.gateway.coordinator.start import start
 from skerry.gateway.peers import Peers
 
@@ -107,8 +108,12 @@ class Reconciler:
         dead = await self._dead_builds(holders, containers)
         orphans = {holder for holder in holders if holder.rpartition("/")[2] not in containers and not is_build(holder.rpartition("/")[2])}
         for holder in (orphans & suspects) | dead:
+            if is_id(container_id := holder.rpartition("/")[2]):
+                _log.info("rest of a removed container taken away", extra={"container": container_id})
+                await forget(self._peers, container_id)
+                continue
             request = images_pb2.ReleaseLeaseRequest(holder=holder)
-            _log.info("lease without a container given back", extra={"holder": holder})
+            _log.info("lease of a dead build or commit given back", extra={"holder": holder})
             await soon(self._peers, f"lease of {holder}", lambda request=request: self._peers.images.ReleaseLease(request))  # type: ignore[misc]
         for container in containers.values():
             state = container.state

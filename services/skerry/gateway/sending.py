@@ -3,8 +3,9 @@
 import asyncio
 import os
 import select
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from aiohttp import web
 
@@ -14,6 +15,8 @@ from skerry.core.errors import Failed
 _TURN = 64 << 20
 _PIECE = 8 << 20
 _PATIENCE_MS = 20
+# What may lie in the connection unread. The kernel's 208 KiB let the client, which reads 32 KiB at a time, wait for us again and again.
+_BUFFER = 4 << 20
 
 
 class Sender:
@@ -72,10 +75,18 @@ async def sending(request: web.BaseRequest) -> AsyncIterator[Sender]:
         raise ConnectionResetError("client has gone")
     while transport.get_write_buffer_size():  # the head: a few hundred bytes on a connection that was waited on
         await asyncio.sleep(0.001)
-    # A descriptor of our own: the transport may close its own at any time.
+    with descriptor(transport) as out:
+        yield Sender(out)
+
+
+@contextmanager
+def descriptor(transport: asyncio.BaseTransport) -> Iterator[int]:
+    """Yields a descriptor of a connection, made fit for much data: one of our own, as the transport may close its own at any time."""
     out = os.dup(transport.get_extra_info("socket").fileno())
     try:
-        yield Sender(out)
+        with socket.socket(fileno=os.dup(out)) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)  # capped by the host's net.core.wmem_max
+        yield out
     finally:
         os.close(out)
 

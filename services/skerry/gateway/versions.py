@@ -40,6 +40,8 @@ STOP_SIGNAL = Version(1, 42)
 NO_NONE_NAMES = Version(1, 43)
 # Images have no VirtualSize.
 NO_VIRTUAL_SIZE = Version(1, 44)
+# Health checks have a start interval; below: it is not looked at.
+HEALTH_START_INTERVAL = Version(1, 44)
 # Endpoints list DNSNames.
 DNS_NAMES = Version(1, 44)
 # Image inspect has no Container and ContainerConfig.
@@ -48,10 +50,18 @@ NO_CONTAINER_CONFIG = Version(1, 45)
 NO_LEGACY_EVENT_FIELDS = Version(1, 52)
 # Image inspect's Config has only what the image says.
 SPARSE_IMAGE_CONFIG = Version(1, 50)
+# attach/ws joins the streams that it is asked for; below: all.
+WEBSOCKET_STREAMS = Version(1, 42)
 # ConsoleSize in exec and create.
 CONSOLE_SIZE = Version(1, 42)
 # `volume prune` takes anonymous volumes only, unless all=true; below: all.
 PRUNE_ANONYMOUS_VOLUMES = Version(1, 42)
+# Binds of `Mounts` are made when missing if they say CreateMountpoint.
+CREATE_MOUNTPOINT = Version(1, 42)
+# Read-only mounts are so with all that is mounted below, unless told otherwise; below: `Mounts` never.
+RECURSIVE_READ_ONLY = Version(1, 44)
+# Volumes are mounted by a subpath.
+VOLUME_SUBPATH = Version(1, 45)
 # info has CDISpecDirs and Containerd, and no KernelMemory.
 INFO_WITHOUT_KERNEL_MEMORY = Version(1, 42)
 # Endpoint settings have GwPriority.
@@ -67,6 +77,14 @@ BUILD_AUX = Version(1, 30)
 STOP_SIGNAL_CHANGE = Version(1, 42)
 # Image inspect takes ?platform=.
 PLATFORM_OF_INSPECT = Version(1, 49)
+# Image inspect has Descriptor, takes ?manifests=, and so does the list.
+IMAGE_ORIGIN = Version(1, 48)
+# The list takes ?manifests=.
+MANIFESTS_OF_LIST = Version(1, 47)
+# Image removal takes ?platforms=.
+PLATFORMS_OF_REMOVAL = Version(1, 50)
+# push takes ?platform=.
+PLATFORM_OF_PUSH = Version(1, 46)
 # `system df` takes ?type=, and has no BuilderSize.
 DISK_USAGE_BY_TYPE = Version(1, 42)
 

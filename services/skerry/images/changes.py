@@ -1,4 +1,4 @@
-"""Dockerfile instructions that change an image's configuration: `import --change`, later `commit --change`."""
+"""Dockerfile instructions that change an image's configuration: `import --change` and `commit --change`. Docker has no others."""
 
 import json
 import posixpath
@@ -8,7 +8,7 @@ from typing import Any
 from skerry.core.errors import InvalidArgument
 from skerry.images import words
 
-_KNOWN = ("CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR")
+_KNOWN = ("CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR")
 _MAX_TEXT = 1 << 20
 _CONTINUED = re.compile(r"\\[ \t]*\r?\n")
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z", re.ASCII)
@@ -79,11 +79,6 @@ def _apply(config: dict[str, Any], instruction: str, rest: str) -> None:
             config["StopSignal"] = words.expand(rest, env)
         case "ONBUILD":
             config["OnBuild"] = [*(config.get("OnBuild") or []), _trigger(rest)]
-        case "SHELL":
-            shell = _json_list(rest)
-            if shell is None:
-                raise InvalidArgument("SHELL requires the arguments to be in JSON form")
-            config["Shell"] = shell
         case "HEALTHCHECK":
             config["Healthcheck"] = _healthcheck(rest)
 

@@ -18,6 +18,7 @@ from skerry.images.collector import Collector
 from skerry.images.intake import Limits
 from skerry.images.layers import Stored, take
 from skerry.images.manifest import MAX_CONFIG
+from skerry.images.measure import FileSizes
 from skerry.images.platforms import own_platform, parse_platform
 from skerry.images.reference import is_digest, parse
 from skerry.images.streams import Streams
@@ -40,8 +41,9 @@ class Commits:
 
     async def take_written(self, writer: PathWriter, expected: str, holder: str) -> LayerRecord:
         """Takes a layer that a node wrote to the writer's path. Raises InvalidArgument, Failed. Within `collector.taking`."""
-        diff_id, size = await asyncio.to_thread(writer.take, self._limits.layer_bytes)
-        return await self._keep(LayerRecord(diff_id, size), expected, holder)
+        files = FileSizes()
+        diff_id, size = await asyncio.to_thread(writer.take, self._limits.layer_bytes, files.feed)
+        return await self._keep(LayerRecord(diff_id, size, files=files.total), expected, holder)
 
     async def take_sent(self, chunks: AsyncIterator[bytes], expected: Callable[[], str], holder: str) -> LayerRecord:
         """Takes a layer that comes in pieces; its digest is told after the last. Within `collector.taking`.
@@ -53,7 +55,7 @@ class Commits:
             lambda source: take(source, self._blobs, keep_compressed=False, limit=self._limits.layer_bytes),
             idle=self._limits.idle,
         )
-        return await self._keep(LayerRecord(stored.diff_id, stored.size, stored.compressed), expected(), holder)
+        return await self._keep(LayerRecord(stored.diff_id, stored.size, stored.compressed, stored.files), expected(), holder)
 
     async def _keep(self, layer: LayerRecord, expected: str, holder: str) -> LayerRecord:
         if expected and layer.diff_id != expected:

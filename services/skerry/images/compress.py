@@ -57,6 +57,30 @@ class Compressing:
             return form
 
 
+class Forms:
+    """Which blobs are, beyond doubt, compressed forms of a layer: those that were decompressed here. No manifest's word counts, nor what an
+    image's record has as `compressed`: that is kept, not proven.
+    """
+
+    def __init__(self, records: PushRecords, blobs: Blobs, streams: Streams) -> None:
+        self._records = records
+        self._blobs = blobs
+        self._streams = streams
+
+    async def has(self, layer: LayerRecord, digest: str) -> bool:
+        """Tells whether a blob is this layer compressed, or its plain tar. Decompresses it when that was never done."""
+        if digest == layer.diff_id or any(form.digest == digest for form in await self._records.forms(layer.diff_id)):
+            return True
+        return await self.proven(layer, digest) is not None
+
+    async def proven(self, layer: LayerRecord, digest: str) -> Form | None:
+        """Decompresses a blob of the store; returns it as the layer's form, which is remembered, or None."""
+        form = await self._streams.run(lambda: proven(self._blobs, layer, digest))
+        if form is not None:
+            await self._records.remember([form])
+        return form
+
+
 def gzip_form(blobs: Blobs, diff_id: str, stop: threading.Event, told: Callable[[int], None]) -> tuple[str, int]:
     """Compresses a layer into the blob store; returns digest and size. Blocks. Raises NotFound, Failed (damaged, or stop is set)."""
     squeeze = isal_zlib.compressobj(level=_LEVEL, wbits=_GZIP_WINDOW)

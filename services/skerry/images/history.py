@@ -46,7 +46,7 @@ def steps(entry: Entry) -> list[pb.HistoryItem]:
     for step in document.history or []:
         layer = None if step.empty_layer else next(layers, None)
         item = pb.HistoryItem(
-            id=_MISSING, created_by=step.created_by or "", comment=step.comment or "", size=layer.size if layer is not None else 0
+            id=_MISSING, created_by=step.created_by or "", comment=step.comment or "", size=layer.shown if layer is not None else 0
         )
         if step.created is not None:
             item.created_ns = configs.parse_time(step.created)

@@ -17,6 +17,7 @@ from skerry.core.errors import Failed, InvalidArgument
 from skerry.images.archive.tars import BLOCK, begins
 from skerry.images.blobs import Blobs, LayerWriter, TakesOver
 from skerry.images.ingest import Part
+from skerry.images.measure import FileSizes
 
 CHUNK = 1 << 20
 _PEEK = 6
@@ -35,6 +36,8 @@ class Stored(msgspec.Struct, frozen=True):
     size: int
     # Digest of the compressed form that is kept (the one it came in, if it came compressed); empty: none is.
     compressed: str = ""
+    # Bytes of its files (measure.py); -1: not counted.
+    files: int = -1
     # Digest of the form it came in, kept or not, and how that was compressed; empty when it was here already.
     came: str = ""
     kind: str = ""
@@ -188,7 +191,7 @@ def _take(
     with _writer(blobs, through, kind, keep, expected, part) as out:
         if kind:
             through.copies.append(out.came)
-        size = 0
+        size, files = 0, FileSizes()
         try:
             reader = plain(through, kind)
             data = peek(reader, BLOCK)
@@ -201,6 +204,7 @@ def _take(
                 if size > _ANY_RATIO and kind and size > through.count * ratio:
                     raise InvalidArgument(f"layer holds more than {ratio:g} bytes for each compressed one")
                 out.write(data)
+                files.feed(data)
                 data = reader.read(CHUNK)
             through.rest()
         except FORMAT_ERRORS as error:
@@ -213,7 +217,7 @@ def _take(
             raise InvalidArgument(f"invalid {kind or 'tar'} data: {error}") from None
         came = _promised(through, expected)
         diff_id, size, compressed = out.commit(expected_diff or ("" if kind else expected), came)
-        return Stored(diff_id, size, compressed, came or diff_id, kind)
+        return Stored(diff_id, size, compressed, files.total, came or diff_id, kind)
 
 
 def _promised(through: Watched, expected: str) -> str:

@@ -30,7 +30,7 @@ def to_proto(entry: Entry) -> pb.Image:
     document = configs.decode(entry.image.config)
     diff_ids = [layer.diff_id for layer in entry.image.layers]
     layers = [
-        pb.Layer(diff_id=layer.diff_id, chain_id=chain, size=layer.size)
+        pb.Layer(diff_id=layer.diff_id, chain_id=chain, size=layer.size, files_size=layer.shown)
         for layer, chain in zip(entry.image.layers, configs.chain_ids(diff_ids), strict=True)
     ]
     return pb.Image(
@@ -42,7 +42,7 @@ def to_proto(entry: Entry) -> pb.Image:
         architecture=document.architecture or "",
         variant=document.variant or "",
         os=document.os or "",
-        size=sum(layer.size for layer in entry.image.layers),
+        size=sum(layer.shown for layer in entry.image.layers),
         layers=layers,
         config=configs.to_config(document),
         config_json=entry.image.config.decode("utf-8", "replace"),

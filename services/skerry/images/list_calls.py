@@ -9,6 +9,7 @@ import msgspec
 from skerry.api.images.v1 import images_pb2 as pb
 from skerry.images import library, usage
 from skerry.images.catalog import Catalog, Entry
+from skerry.images.origins import Origins
 
 _BATCH = 250
 
@@ -28,8 +29,13 @@ class ListCalls:
     """The image store's part that lists."""
 
     _catalog: Catalog
+    origins: Origins
 
     async def List(self, request: pb.ListRequest, context: Any) -> AsyncIterator[pb.ListResponse]:
+        revision = await self._catalog.revision() if request.brief else ""
+        if revision and revision == request.known_revision:
+            yield pb.ListResponse(revision=revision, unchanged=True)
+            return
         wanted = await library.understand(self._catalog, request)
         entries = await self._catalog.all()
         # As in Docker: what others were built on is not dangling.
@@ -37,8 +43,13 @@ class ListCalls:
         admitted = (one for entry in entries if entry.image.id not in hidden and (one := wanted.admits(entry)) is not None)
         if not request.brief:
             for entry in admitted:
-                yield pb.ListResponse(image=library.to_proto(entry))
+                image = library.to_proto(entry)
+                if request.origin:
+                    await self.origins.add(image, entry)
+                yield pb.ListResponse(image=image)
             return
+        batch = [_brief(entry) for entry in itertools.islice(admitted, _BATCH)]
+        yield pb.ListResponse(images=batch, revision=revision)
         while batch := [_brief(entry) for entry in itertools.islice(admitted, _BATCH)]:
             yield pb.ListResponse(images=batch)
 
@@ -53,7 +64,7 @@ def _brief(entry: Entry) -> pb.Image:
         repo_digests=[library.familiar(name) for name in names.digests],
         parent=image.parent,
         created_ns=image.created_ns,
-        size=sum(layer.size for layer in image.layers),
+        size=sum(layer.shown for layer in image.layers),
         config=pb.ImageConfig(labels=labels) if labels else None,
         last_tagged_ns=names.last_tagged_ns,
         leases=len(entry.holders),

@@ -5,11 +5,11 @@ import io
 import threading
 from collections import deque
 
-_LIMIT = 2 << 20
+_LIMIT = 1 << 20
 
 
 class Pipe(io.RawIOBase):
-    """Written by one coroutine, read by one thread. Reading blocks; putting waits while more than 2 MiB lie in it."""
+    """Written by one coroutine, read by one thread. Reading blocks; putting waits while more than 1 MiB lie in it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

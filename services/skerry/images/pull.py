@@ -123,7 +123,7 @@ class Pulls:
             async with self._ingest.claim(image_id, claimed):
                 layers = await self._layers(repository, found.image, document, tell)
                 return await self._store(reference, found, Incoming(config, layers), event_for, tell)
-        incoming = Incoming(entry.image.config, [Stored(one.diff_id, one.size, one.compressed) for one in entry.image.layers])
+        incoming = Incoming(entry.image.config, [Stored(one.diff_id, one.size, one.compressed, one.files) for one in entry.image.layers])
         return await self._store(reference, found, incoming, event_for, tell)
 
     async def _store(

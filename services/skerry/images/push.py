@@ -148,7 +148,7 @@ class Pushes:
         pushed elsewhere it could bring the image another content.
         """
         pairs = zip(entry.image.layers, layers, strict=True)
-        return all([await self._layers.is_form(layer, one.digest) for layer, one in pairs])
+        return all([await self._layers.known.has(layer, one.digest) for layer, one in pairs])
 
     async def _candidates(self, target: Target, entry: Entry) -> list[tuple[Document, list[Descriptor], bool]]:
         """Returns the kept manifests of this very image, best first: those that this repository is known to have (True), then others."""

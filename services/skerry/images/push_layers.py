@@ -15,7 +15,7 @@ from skerry.core.errors import Failed
 from skerry.core.ids import short
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Form, LayerRecord, PushRecords
-from skerry.images.compress import GZIP, Compressing, proven
+from skerry.images.compress import GZIP, Compressing, Forms
 from skerry.images.fetches import Tell
 from skerry.images.registry.upload import Target
 from skerry.images.singly import Singly
@@ -40,6 +40,7 @@ class LayerPush:
         self._blobs = blobs
         self._streams = streams
         self._compressing = compressing
+        self.known = Forms(records, blobs, streams)
         self._slots = asyncio.Semaphore(parallel)
         self._turns = Singly()
 
@@ -86,23 +87,11 @@ class LayerPush:
         async with self._turns.of((target.registry, target.path, diff_id)), self._slots:
             yield
 
-    async def is_form(self, layer: LayerRecord, digest: str) -> bool:
-        """Tells whether a blob is, beyond doubt, this layer compressed, or its plain tar."""
-        if digest == layer.diff_id or any(form.digest == digest for form in await self._records.forms(layer.diff_id)):
-            return True
-        return await self._proven(layer, digest) is not None
-
-    async def _proven(self, layer: LayerRecord, digest: str) -> Form | None:
-        form = await self._streams.run(lambda: proven(self._blobs, layer, digest))
-        if form is not None:
-            await self._records.remember([form])
-        return form
-
     async def _forms(self, layer: LayerRecord) -> list[Form]:
         """Returns the gzip forms to look for, best first; kept means here that the blob is in the store now."""
         forms = [form for form in await self._records.forms(layer.diff_id) if form.compression == GZIP][:_FORMS]
         if not forms and layer.compressed:
-            form = await self._proven(layer, layer.compressed)
+            form = await self.known.proven(layer, layer.compressed)
             forms = [form] if form is not None and form.compression == GZIP else []
         return [msgspec.structs.replace(form, kept=await self.has(form.digest)) for form in forms]
 

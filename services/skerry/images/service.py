@@ -19,6 +19,7 @@ from skerry.images.commit_calls import CommitCalls
 from skerry.images.intake import Intake
 from skerry.images.intake_calls import IntakeCalls
 from skerry.images.list_calls import ListCalls
+from skerry.images.origins import Origins
 from skerry.images.pull import Pulls
 from skerry.images.reference import is_digest
 from skerry.images.registry_calls import RegistryCalls
@@ -48,6 +49,7 @@ class ImagesService(IntakeCalls, ListCalls, CacheCalls, SaveCalls, UsageCalls, C
         stopping: asyncio.Event,
     ) -> None:
         self._catalog = catalog
+        self.origins = Origins(catalog, blobs)
         self._journal = journal
         self._blobs = blobs
         self._intake = intake
@@ -59,7 +61,10 @@ class ImagesService(IntakeCalls, ListCalls, CacheCalls, SaveCalls, UsageCalls, C
 
     async def Get(self, request: pb.GetRequest, context: Any) -> pb.GetResponse:
         entry, _ = await library.find(self._catalog, request.image)
-        return pb.GetResponse(image=library.to_proto(entry))
+        image = library.to_proto(entry)
+        if request.origin:
+            await self.origins.add(image, entry)
+        return pb.GetResponse(image=image)
 
     async def Tag(self, request: pb.TagRequest, context: Any) -> pb.TagResponse:
         await library.tag(self._catalog, request.image, request.target)
@@ -138,5 +143,5 @@ class ImagesService(IntakeCalls, ListCalls, CacheCalls, SaveCalls, UsageCalls, C
 
     async def Info(self, request: pb.InfoRequest, context: Any) -> pb.InfoResponse:
         entries = await self._catalog.all()
-        layers = {layer.diff_id: layer.size for entry in entries for layer in entry.image.layers}
+        layers = {layer.diff_id: layer.shown for entry in entries for layer in entry.image.layers}
         return pb.InfoResponse(images=len(entries), layers_size=sum(layers.values()))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
+from skerry.core import linux
 from skerry.core.errors import InvalidArgument
 from skerry.core.settings import Common
 from skerry.images.blobs import Blobs
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from skerry.images.catalog.mongo import MongoCatalog
 
 _SHARED_GRACE = 3600.0
+_LARGE = 256 << 10
 
 
 class StoreSettings(Common, frozen=True, kw_only=True):
@@ -74,6 +76,8 @@ async def open_stores(settings: StoreSettings) -> AsyncIterator[Stores]:
 
 
 async def _s3(settings: StoreSettings, stack: AsyncExitStack) -> Blobs:
+    # Parts and pieces of layers are large and short-lived: without this half of them stay with the process.
+    linux.give_large_blocks_back(_LARGE)
     # Imported only where it is used: 25 MB.
     from skerry.images.blobs.s3 import open_s3_blobs
     from skerry.images.blobs.s3_client import S3Settings

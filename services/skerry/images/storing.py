@@ -6,11 +6,13 @@ import time
 import msgspec
 
 from skerry.api.events.v1 import events_pb2
+from skerry.core.errors import NotFound
 from skerry.images import config as configs
 from skerry.images import manifest
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Catalog, Entry, ImageRecord, LayerRecord
 from skerry.images.layers import Stored
+from skerry.images.measure import measured
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -38,13 +40,25 @@ class Storing:
         record = ImageRecord(
             manifest.digest_of(incoming.config),
             incoming.config,
-            tuple(LayerRecord(layer.diff_id, layer.size, layer.compressed) for layer in incoming.layers),
+            tuple([await self._recorded(layer) for layer in incoming.layers]),
             configs.parse_time(document.created),
             parent=incoming.parent,
             stored_ns=time.time_ns(),
         )
         await self._catalog.add(record, names, digests, kept, events)
         return await self._catalog.get(record.id)
+
+    async def _recorded(self, layer: Stored) -> LayerRecord:
+        files = layer.files
+        if files < 0:
+            # It was here already.
+            try:
+                files = (await self._catalog.layer(layer.diff_id)).files
+            except NotFound:
+                pass  # of a pull that was interrupted
+        if files < 0:
+            files = await asyncio.to_thread(measured, self._blobs, layer.diff_id)
+        return LayerRecord(layer.diff_id, layer.size, layer.compressed, files)
 
     def _keep(self, data: bytes) -> str:
         with self._blobs.writer() as out:

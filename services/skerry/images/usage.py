@@ -18,7 +18,7 @@ class Share(msgspec.Struct, frozen=True):
 def shares(entries: Iterable[Entry]) -> dict[str, Share]:
     """Returns each image's share by id. A layer that an image has twice counts once."""
     every = list(entries)
-    layers = {entry.image.id: {layer.diff_id: layer.size for layer in entry.image.layers} for entry in every}
+    layers = {entry.image.id: {layer.diff_id: layer.shown for layer in entry.image.layers} for entry in every}
     users = Counter(diff_id for sizes in layers.values() for diff_id in sizes)
     result = {}
     for image_id, sizes in layers.items():
@@ -29,7 +29,7 @@ def shares(entries: Iterable[Entry]) -> dict[str, Share]:
 
 def total(entries: Iterable[Entry]) -> int:
     """Returns the bytes of all layers, each counted once."""
-    return sum({layer.diff_id: layer.size for entry in entries for layer in entry.image.layers}.values())
+    return sum({layer.diff_id: layer.shown for entry in entries for layer in entry.image.layers}.values())
 
 
 def intermediate(entries: Iterable[Entry]) -> set[str]:

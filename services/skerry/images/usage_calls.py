@@ -25,7 +25,7 @@ class UsageCalls:
         cache = usage.build_cache(entries)
         cached = {entry.image.id for entry in cache}
         needed = {layer.diff_id for entry in entries if entry.image.id not in cached for layer in entry.image.layers}
-        freed = {layer.diff_id: layer.size for entry in cache for layer in entry.image.layers if layer.diff_id not in needed}
+        freed = {layer.diff_id: layer.shown for entry in cache for layer in entry.image.layers if layer.diff_id not in needed}
         return pb.DiskUsageResponse(
             images=[
                 pb.ImageUsage(

@@ -4,7 +4,6 @@ Lines are split at newlines only and carry the time at which their newline came;
 time at which the first was full; what has no newline at the end of the stream is a part of that moment.
 """
 
-import codecs
 import time
 from collections.abc import Iterator, Mapping
 
@@ -12,7 +11,7 @@ import msgspec
 
 PART = 16384
 _STREAMS = {1: "stdout", 2: "stderr"}
-_BAD_BYTE = 0xDCFF
+_BAD_BYTE = b"\\ufffd"
 _ESCAPES = {
     **{number: f"\\u{number:04x}" for number in range(0x20)},
     0x0A: "\\n",
@@ -24,25 +23,17 @@ _ESCAPES = {
     0x26: "\\u0026",
     0x2028: "\\u2028",
     0x2029: "\\u2029",
-    _BAD_BYTE: "\\ufffd",
 }
 # For whole chunks: what to replace in bytes, the backslash first. Newlines are left: they part the chunk into records.
 _SINGLE = [
     (bytes([number]), _ESCAPES[number].encode()) for number in sorted(_ESCAPES, key=lambda n: n != 0x5C) if number < 0x80 and number != 0x0A
 ]
+# Stands for a question mark for a moment; a control character that was escaped by then.
+_QUESTION = b"\x01"
 _ODD = b"".join(raw for raw, _ in _SINGLE)
 _SEPARATORS = [(chr(number).encode(), _ESCAPES[number].encode()) for number in (0x2028, 0x2029)]
 # Attributes go through Go's encoding/json, which knows one escape more than jsonlog.
 _ATTRIBUTE_ESCAPES = {**_ESCAPES, 0x09: "\\t"}
-
-
-def _each_byte(error: UnicodeError) -> tuple[str, int]:
-    # Go replaces every bad byte by one replacement character; Python would replace a run by one.
-    assert isinstance(error, UnicodeDecodeError)
-    return chr(_BAD_BYTE) * (error.end - error.start), error.end
-
-
-codecs.register_error("skerry-each-byte", _each_byte)
 
 
 class Pending(msgspec.Struct):
@@ -68,33 +59,34 @@ def stamp(time_ns: int) -> str:
 
 
 def escape(data: bytes) -> bytes:
-    """Returns the inside of a JSON string as moby's jsonlog writes it. Exact for any bytes; `escape_chunk` is quick."""
-    return data.decode("utf-8", "skerry-each-byte").translate(_ESCAPES).encode("utf-8")
+    """Returns the inside of a JSON string as moby's jsonlog writes it, for any bytes."""
+    return escape_chunk(data).replace(b"\n", b"\\n")
 
 
 def escape_chunk(data: bytes) -> bytes:
     """Returns data with each line escaped as `escape` does; the newlines between them stay."""
-    if not data.isascii():
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            return b"\n".join(escape_chunk(line) if _decodes(line) else escape(line) for line in data.split(b"\n"))
     if len(data.translate(None, _ODD)) != len(data):
         for raw, escaped in _SINGLE:
             if raw in data:
                 data = data.replace(raw, escaped)
     if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            data = _without_bad(data)
         for raw, escaped in _SEPARATORS:
             data = data.replace(raw, escaped)
     return data
 
 
-def _decodes(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+def _without_bad(data: bytes) -> bytes:
+    """Replaces each byte that is no UTF-8, as Go does (Python would replace a run by one character). data has no control characters.
+
+    Binary output is all of it bad, so this leaves the work to codecs: each bad byte becomes a surrogate, and that a question mark.
+    """
+    held = data.replace(b"?", _QUESTION)
+    marked = held.decode("utf-8", "surrogateescape").encode("utf-8", "replace")
+    return marked.replace(b"?", _BAD_BYTE).replace(_QUESTION, b"?")
 
 
 def attributes(extra: dict[str, str]) -> bytes:

@@ -12,7 +12,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv6Interface
 
 import msgspec
 
@@ -222,10 +222,11 @@ def delete_link(index: int) -> Message:
     return RTM_DELLINK, 0, _ifinfo(index)
 
 
-def new_address(index: int, address: IPv4Interface) -> Message:
+def new_address(index: int, address: IPv4Interface | IPv6Interface) -> Message:
     """Gives a device an address. EEXIST when it has it."""
-    head = struct.pack("=BBBBI", socket.AF_INET, address.network.prefixlen, 0, 0, index)
-    broadcast = attribute(4, address.network.broadcast_address.packed)
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    head = struct.pack("=BBBBI", family, address.network.prefixlen, 0, 0, index)
+    broadcast = attribute(4, address.network.broadcast_address.packed) if address.version == 4 else b""
     return RTM_NEWADDR, _CREATE | _EXCLUSIVE, head + attribute(1, address.packed) + attribute(2, address.packed) + broadcast
 
 

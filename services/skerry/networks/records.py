@@ -46,6 +46,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     mac: str = ""
     device: str = ""
     aliases: tuple[str, ...] = ()
+    # Addresses besides, with prefix lengths.
+    link_local: tuple[str, ...] = ()
 
 
 class Sandbox(msgspec.Struct, frozen=True, kw_only=True):

@@ -84,10 +84,16 @@ def _attachments(request: pb.CreateSandboxRequest) -> tuple[Attachment, ...]:
             raise InvalidArgument("network-scoped alias is supported only for containers in user defined networks")
         if endpoint.mac_address and not re.fullmatch(r"(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}", endpoint.mac_address):
             raise InvalidArgument(f"invalid MAC address: {endpoint.mac_address}")
-        found.append(Attachment(endpoint.network, mac=endpoint.mac_address.lower()))
+        link_local = tuple(_link_local(text) for text in _few("link-local addresses", endpoint.link_local_addresses))
+        found.append(Attachment(endpoint.network, mac=endpoint.mac_address.lower(), link_local=link_local))
     if len(found) > 1:
         raise InvalidArgument("Container cannot be connected to network endpoints: " + ", ".join(sorted(a.network for a in found)))
     return tuple(found)
+
+
+def _link_local(text: str) -> str:
+    address = ipaddress.ip_address(_address(text, f"Invalid link-local IP address: [{text}]"))
+    return f"{address}/{16 if address.version == 4 else 64}"
 
 
 def _bindings(request: pb.CreateSandboxRequest) -> tuple[Binding, ...]:

@@ -45,6 +45,8 @@ class Attachment(msgspec.Struct, frozen=True):
     network: str
     mac: str = ""
     aliases: tuple[str, ...] = ()
+    # With prefix lengths.
+    link_local: tuple[str, ...] = ()
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -376,6 +378,7 @@ def _wanted(network: Network, attachment: Attachment) -> Wanted:
         device=veth_name() if network.subnet else "",
         mac=attachment.mac,
         aliases=attachment.aliases,
+        link_local=attachment.link_local,
     )
     return Wanted(network, endpoint)
 

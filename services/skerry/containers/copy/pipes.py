@@ -13,11 +13,31 @@ _F_SETPIPE_SZ = 1031
 def pipe() -> tuple[int, int]:
     """Returns the reading and the writing end of a large pipe, both blocking."""
     reader, writer = os.pipe()
+    _widen(writer)
+    return reader, writer
+
+
+def named(path: str) -> tuple[int, int]:
+    """Makes a FIFO, which others of this machine may write too; returns both ends as `pipe` does. Raises OSError."""
+    os.mkfifo(path, 0o600)
+    # Not blocking, as otherwise each end waits for the other to be opened.
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        fcntl.fcntl(writer, _F_SETPIPE_SZ, _SIZE)
+        writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        os.close(reader)
+        raise
+    os.set_blocking(reader, True)
+    os.set_blocking(writer, True)
+    _widen(writer)
+    return reader, writer
+
+
+def _widen(fd: int) -> None:
+    try:
+        fcntl.fcntl(fd, _F_SETPIPE_SZ, _SIZE)
     except OSError:
         pass  # the user's share of pipe memory is taken: it works with the usual size
-    return reader, writer
 
 
 async def read(fd: int, size: int) -> bytes:

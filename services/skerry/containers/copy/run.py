@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 
 from skerry.containers.container import Container
 from skerry.containers.copy import pipes
-from skerry.containers.copy.job import LENGTH, Gone, Head, Job, frame, head_of, raised
+from skerry.containers.copy.job import LENGTH, Bind, Gone, Head, Job, frame, head_of, raised
 from skerry.containers.rootfs import mounted_rootfs
+from skerry.containers.sources import effective
 from skerry.core import process
 from skerry.core.errors import Failed, SkerryError
+from skerry.core.ids import new_id
 
 CHUNK = 1 << 20
 _MESSAGE = 1 << 20
@@ -23,8 +25,10 @@ _COMMAND = (sys.executable, "-S", "-c", "from skerry.containers.copy.worker impo
 class Copy:
     """A copy under way; see copying."""
 
-    def __init__(self, container: Container, job: Job) -> None:
+    def __init__(self, container: Container, job: Job, *, named: bool = False) -> None:
         self.head = Head()
+        # FIFO that the archive may be written into by others; "": none. Gone with the worker.
+        self.pipe = f"{container.directory}/copy-{new_id()[:8]}" if named else ""
         self._container = container
         self._job = job
         self._begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -32,7 +36,7 @@ class Copy:
         self._error: Exception | None = None
         self._child: process.Child | None = None
         # Bytes that went through, to tell a slow client from one that is lost.
-        self._moved = 0
+        self._moved = self._told = 0
         self._input = self._output = -1
 
     async def read(self) -> bytes:
@@ -49,6 +53,11 @@ class Copy:
             return False
         self._moved += len(data)
         return True
+
+    def moved(self, count: int) -> None:
+        """Notes how many bytes others wrote into the pipe."""
+        self._moved += max(0, count - self._told)
+        self._told = max(self._told, count)
 
     async def take(self, pieces: AsyncIterator[bytes]) -> None:
         """Gives the whole archive and waits for its end, which may come before that of the pieces. Raises what went wrong."""
@@ -113,7 +122,7 @@ class Copy:
     async def _hold(self) -> None:
         try:
             async with mounted_rootfs(self._container) as rootfs:
-                await self._run(self._job._replace(rootfs=rootfs))
+                await self._run(self._job._replace(rootfs=rootfs, binds=_binds(self._container)))
         except (SkerryError, Gone) as error:
             self._error = error
         finally:
@@ -124,7 +133,8 @@ class Copy:
                 self._begun.exception()  # whether somebody still waits or not
 
     async def _run(self, job: Job) -> None:
-        (input_read, self._input), (self._output, output_write), (error_read, error_write) = (pipes.pipe() for _ in range(3))
+        input_read, self._input = pipes.named(self.pipe) if self.pipe else pipes.pipe()
+        (self._output, output_write), (error_read, error_write) = (pipes.pipe() for _ in range(2))
         for fd in (self._input, self._output, error_read):
             os.set_blocking(fd, False)
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -145,6 +155,8 @@ class Copy:
         finally:
             for fd in (*given, error_read):
                 os.close(fd)
+            if self.pipe:
+                os.unlink(self.pipe)
         if status != 0:
             raise _told(status, words)
 
@@ -161,6 +173,19 @@ class Copy:
                     raise Failed(f"the copy was ended: nothing moved for {silence:g} seconds") from None
 
 
+def _binds(container: Container) -> tuple[Bind, ...]:
+    asked = [
+        Bind(mount.source, mount.target, read_only=mount.read_only, recursive=not mount.non_recursive)
+        for mount in effective(container)
+        if mount.type != "tmpfs"
+    ]
+    targets = {bind.target for bind in asked}
+    sandbox = container.record.sandbox_message()
+    files = (("/etc/hosts", sandbox.hosts_path), ("/etc/hostname", sandbox.hostname_path), ("/etc/resolv.conf", sandbox.resolv_conf_path))
+    made = [Bind(source, target, asked=False, recursive=False) for target, source in files if source and target not in targets]
+    return (*asked, *made)
+
+
 def _told(status: int, words: bytes) -> Exception:
     try:
         return raised(head_of(words[LENGTH.size :]))
@@ -170,13 +195,13 @@ def _told(status: int, words: bytes) -> Exception:
 
 
 @asynccontextmanager
-async def copying(container: Container, job: Job) -> AsyncIterator[Copy]:
+async def copying(container: Container, job: Job, *, named: bool = False) -> AsyncIterator[Copy]:
     """Runs job (whose rootfs is filled in here) on a container; yields when the worker found the path. Left early, it is ended.
 
-    Raises NotFound, InvalidArgument, Conflict, Failed.
+    named: its input is a FIFO, `Copy.pipe`. Raises NotFound, InvalidArgument, Conflict, Failed.
     """
     for attempt in range(1, _TRIES + 1):
-        copy = Copy(container, job)
+        copy = Copy(container, job, named=named)
         try:
             try:
                 await copy.begin()

@@ -80,11 +80,24 @@ def unmount_all(target: str) -> bool:
 
 
 def mounted(below: str) -> list[MountPoint]:
-    """Returns the mounts at and below a directory, in the order in which they were made."""
-    with open("/proc/self/mountinfo", "rb") as file:
+    """Returns the mounts at and below a directory, in the order in which they were made, as this thread sees them."""
+    with open("/proc/thread-self/mountinfo", "rb") as file:
         points = [_parse(line) for line in file]
     prefix = below.rstrip("/") + "/"
     return [point for point in points if (point.path + "/").startswith(prefix)]
+
+
+def mount_of(path: str) -> tuple[str, tuple[str, ...]]:
+    """Returns the mount point that a path (without links) lies on, as this thread sees it, and its propagation ("shared:7", "master:3")."""
+    best, options = "/", b""
+    with open("/proc/thread-self/mountinfo", "rb") as file:
+        for line in file:
+            fields = line.partition(b" - ")[0].split(b" ")
+            point = _text(fields[4])
+            # Of mounts on top of each other the last one counts.
+            if len(point) >= len(best) and (path + "/").startswith(point.rstrip("/") + "/"):
+                best, options = point, b" ".join(fields[6:])
+    return best, tuple(options.decode("ascii").split())
 
 
 def erofs_works(directory: str) -> bool:

@@ -109,6 +109,9 @@ class _Packer:
                     places.pop().close()
                     continue
                 name = place.names.pop()
+                if name in place.files:
+                    self._file(place, name)
+                    continue
                 try:
                     status = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
                 except FileNotFoundError:
@@ -116,6 +119,8 @@ class _Packer:
                     continue
                 if stat.S_ISDIR(status.st_mode):
                     self._directory(place, name, device)
+                elif stat.S_ISREG(status.st_mode):
+                    self._file(place, name)
                 else:
                     self._leaf(place, name, status)
 
@@ -181,25 +186,32 @@ class _Packer:
             return
         if untouched(path, status, self._furniture) or stat.S_ISSOCK(status.st_mode):
             return  # as dockerd: a socket without its server is nothing
-        if status.st_nlink > 1:
-            key = (status.st_dev, status.st_ino)
-            first = self._first.setdefault(key, path)
-            if first != path:
-                self._emit(head(path, layout.HARDLINK, status.st_mode, owner(status), seconds(status), link=first))
-                return
-        if stat.S_ISREG(status.st_mode):
-            self._file(place, name, path)
-        else:
+        if not self._linked(path, status):
             self._special(place, name, path, status)
 
-    def _file(self, place: Place, name: bytes, path: bytes) -> None:
+    def _linked(self, path: bytes, status: os.stat_result) -> bool:
+        """Writes a further name of a file that has one in the tar already; tells whether it did."""
+        if status.st_nlink > 1:
+            first = self._first.setdefault((status.st_dev, status.st_ino), path)
+            if first != path:
+                self._emit(head(path, layout.HARDLINK, status.st_mode, owner(status), seconds(status), link=first))
+                return True
+        return False
+
+    def _file(self, place: Place, name: bytes) -> None:
+        path = place.child(name)
         try:
             fd = os.open(name, _FILE, dir_fd=place.fd)
-        except FileNotFoundError:
-            return
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                self._bare(path, place)
+                return
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                return  # replaced meanwhile by a link or a socket
+            raise
         try:
             status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISREG(status.st_mode) or untouched(path, status, self._furniture) or self._linked(path, status):
                 return
             found = attributes(fd)
             if self._overlay:

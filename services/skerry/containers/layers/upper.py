@@ -42,12 +42,14 @@ MTAB = b"/proc/mounts"
 class Place:
     """One directory under way: its descriptor, and the names that are still to be looked at, last first."""
 
-    __slots__ = ("below", "changed", "fd", "names", "opaque", "path", "pending", "status")
+    __slots__ = ("below", "changed", "fd", "files", "names", "opaque", "path", "pending", "status")
 
-    def __init__(self, fd: int, path: bytes, names: list[bytes], status: os.stat_result) -> None:
+    def __init__(self, fd: int, path: bytes, names: list[bytes], status: os.stat_result, files: frozenset[bytes]) -> None:
         self.fd = fd
         self.path = path
         self.names = names
+        # Those that were regular files when the directory was read.
+        self.files = files
         self.status = status
         # For diff: the same directory in the layers below (-1: there is none), and whether what is there does not show through.
         self.below = -1
@@ -83,8 +85,10 @@ def enter(fd: int, path: bytes) -> Place:
     try:
         if path.count(b"/") >= layout.MAX_DEPTH or len(path) > layout.MAX_PATH:
             raise Failed(f"a directory is deeper than {layout.MAX_DEPTH} or has a path of more than {layout.MAX_PATH} bytes")
-        names = sorted(map(os.fsencode, os.listdir(fd)), reverse=True)
-        return Place(fd, path, names, os.fstat(fd))
+        with os.scandir(fd) as entries:
+            found = [(os.fsencode(entry.name), entry.is_file(follow_symlinks=False)) for entry in entries]
+        names = sorted((name for name, _ in found), reverse=True)
+        return Place(fd, path, names, os.fstat(fd), frozenset(name for name, is_file in found if is_file))
     except BaseException:
         os.close(fd)
         raise

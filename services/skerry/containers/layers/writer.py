@@ -4,12 +4,16 @@ import errno
 import os
 from collections.abc import Sequence
 from typing import Protocol
+from zlib import adler32
 
 from skerry.containers.layers import layout
 
 END = bytes(2 * layout.BLOCK)
 # Larger pieces do not make anything quicker, and would sit in memory.
 PIECE = 1 << 20
+# Smaller pieces of a file are read and written; of larger ones the pages themselves go into the pipe.
+_READ = 64 << 10
+_IOV_MAX = 1024
 _OCTAL_7 = 1 << 21
 _OCTAL_11 = 1 << 33
 _MAX_TIME = 1 << 33
@@ -85,7 +89,12 @@ def _block(
     body += b"ustar\x0000" + bytes(64)
     body += b"%07o\0%07o\0" % device if device != (0, 0) else bytes(16)
     block = body.ljust(layout.BLOCK, b"\0")
-    return b"%s%06o\0 %s" % (block[:148], sum(block), block[156:])
+    return b"%s%06o\0 %s" % (block[:148], _sum(block), block[156:])
+
+
+def _sum(block: bytes) -> int:
+    """Returns the sum of a header's bytes. The low half of Adler-32 is that of its bytes, plus one, modulo 65521: exact for 256 of them."""
+    return (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2
 
 
 def record(key: bytes, value: bytes) -> bytes:
@@ -196,15 +205,17 @@ class PipeSink:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._pending = bytearray()
+        self._pending: list[bytes | bytearray | memoryview] = []
+        self._room = PIECE
 
     def write(self, data: bytes | bytearray) -> None:
-        self._pending += data
-        if len(self._pending) >= PIECE:
+        self._pending.append(data)
+        self._room -= len(data)
+        if self._room <= 0 or len(self._pending) >= _IOV_MAX:
             self._flush()
 
     def copy(self, fd: int, offset: int, size: int) -> int:
-        if size <= PIECE // 4:
+        if size <= _READ:
             data = os.pread(fd, size, offset)
             self.write(data)
             return len(data)
@@ -229,7 +240,13 @@ class PipeSink:
         self._flush()
 
     def _flush(self) -> None:
-        view = memoryview(self._pending)
-        while view:
-            view = view[os.write(self._fd, view) :]
-        self._pending = bytearray()
+        pending, self._pending, self._room = self._pending, [], PIECE
+        while pending:
+            written = os.writev(self._fd, pending)
+            done = 0
+            while done < len(pending) and written >= len(pending[done]):
+                written -= len(pending[done])
+                done += 1
+            pending = pending[done:]
+            if pending:  # a signal came in between
+                pending[0] = memoryview(pending[0])[written:]

@@ -22,6 +22,10 @@ STDERR = 2
 DROPPED = 1
 END = 2
 
+# What the names of durable readers' cursors begin with; the second is an attached client's.
+_ANY_CURSOR = "cursor."
+CLIENT_CURSOR = "cursor.attach."
+
 _CHUNK = 1 << 20
 
 
@@ -68,11 +72,11 @@ def segments(directory: str) -> list[int]:
     return sorted(int(name[4:], 16) for name in os.listdir(directory) if name.startswith("seg.") and len(name) == 20)
 
 
-def cursors(directory: str) -> list[int]:
-    """Returns the offsets of all durable readers."""
+def cursors(directory: str, prefix: str = _ANY_CURSOR) -> list[int]:
+    """Returns the offsets of all durable readers, or of those with cursors of such names."""
     offsets = []
     for name in os.listdir(directory):
-        if name.startswith("cursor."):
+        if name.startswith(prefix):
             try:
                 fd = os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:

@@ -277,7 +277,7 @@ class Monitor:
         self._link.drop(*(("terminal", "relay_out", "relay_in") if name == "terminal" else (name,)))
 
     def _refused(self, code: int, problem: str) -> None:
-        text = self._runtime.said() if self._job["tty"] else runtime.read_text(self._link.fds["err"])
+        text = self._runtime.said_on_terminal() if self._job["tty"] else runtime.read_text(self._link.fds["err"])
         self._runtime.close_console()
         self._stdin.close()
         self._output.forget()

@@ -160,7 +160,8 @@ class Output:
         """Tells whether output may be read now: to be kept, or to be dropped."""
         if self._writer.busy and not self._writer.resume():
             return False
-        return not self._blocking or self._writer.room(self._slack)
+        # What a client was attached for before the start is not dropped: the process waits for it in both modes, as in Docker.
+        return self._writer.room(self._slack) or not (self._blocking or self._writer.awaits_client())
 
     def _move(self, fd: int, stream: _Stream) -> int:
         """Moves one piece; returns its size, 0 at the end, -1 when nothing is there."""

@@ -12,7 +12,8 @@ from skerry.containers.monitor import protocol
 from skerry.containers.monitor.link import Link
 from skerry.containers.monitor.loop import IN, Loop
 
-_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+# The second: see containers/runtime.py.
+_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "_LIBCONTAINER_CLONED_BINARY": "1"}
 # Python ignores SIGPIPE, the monitor ignores the others; ignored signals stay ignored over exec.
 _DEFAULT_SIGNALS = [signal.SIGPIPE, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 _CONSOLE = "console.sock"
@@ -112,14 +113,14 @@ class Runtime:
         with open(self._job["pid_file"]) as file:
             return int(file.read())
 
-    def take_terminal(self) -> int:
+    def take_terminal(self, seconds: float = _CONSOLE_SECONDS) -> int:
         """Receives the terminal that the runtime sent. Raises OSError when it did not."""
         console = socket.socket(fileno=os.dup(self._link.fds["console"]))
         with console:
-            console.settimeout(_CONSOLE_SECONDS)
+            console.settimeout(seconds)
             connection, _ = console.accept()
         with connection:
-            connection.settimeout(_CONSOLE_SECONDS)
+            connection.settimeout(seconds)
             _, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4))
         fds = array.array("i")
         for _, kind, data in ancillary:
@@ -138,6 +139,18 @@ class Runtime:
         text = read_text(fd)
         self._link.drop("said")
         return text
+
+    def said_on_terminal(self) -> str:
+        """Returns what a create that failed wrote to the terminal that it had made: crun's exec reports there."""
+        if text := self.said():
+            return text
+        try:
+            terminal = self._link.fds.get("terminal", -1)
+            if terminal < 0:
+                terminal = self._link.fds["terminal"] = self.take_terminal(0)
+            return read_text(terminal)
+        except OSError:
+            return ""  # it sent none
 
     def close_console(self) -> None:
         """No terminal is to come any more."""
@@ -226,7 +239,7 @@ def read_text(fd: int) -> str:
     while size < protocol.ERROR_LIMIT:
         try:
             part = os.read(fd, protocol.ERROR_LIMIT)
-        except BlockingIOError:
+        except OSError:  # nothing is there, or the terminal's other end is closed
             break
         if not part:
             break

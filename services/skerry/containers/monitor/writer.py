@@ -93,6 +93,11 @@ class SpoolWriter:
         self.first = frames.trim(self.directory, self._segment)
         return self.head - self.first + _FRAME <= self._quota + slack
 
+    def awaits_client(self) -> bool:
+        """Tells whether an attached client is among those who hold the oldest segment."""
+        bases = frames.segments(self.directory)
+        return any(offset < following for following in bases[1:2] for offset in frames.cursors(self.directory, frames.CLIENT_CURSOR))
+
     def in_line(self, stream: int) -> bool:
         """Tells whether the stream's last byte in the spool was another than a newline."""
         end = self._ends.get(stream, 0)

@@ -26,7 +26,7 @@ from skerry.gateway.coordinator.owned import owned
 from skerry.gateway.coordinator.remove import remove_quietly
 from skerry.gateway.docker.create import parse_create
 from skerry.gateway.peers import Peers
-from skerry.gateway.pump import Pump
+from skerry.gateway.pump import Pump, new_hold
 from skerry.gateway.routes.attach import AttachSession
 
 _WHAT = "the container service"
@@ -93,7 +93,7 @@ class Containers:
     async def run(self, container_id: str) -> int:
         """Runs it to its end, its output going to the build's, and returns its exit code. Raises what the start raised."""
         self._made[container_id] = True
-        opening = pb.AttachOpen(id=container_id, stdout=True, stderr=True, stream=True)
+        opening = pb.AttachOpen(id=container_id, stdout=True, stderr=True, stream=True, hold=new_hold())
         pump = Pump(AttachSession(self._peers, opening, 1), 0)
         frames = Frames(self.output)
         try:
@@ -160,7 +160,8 @@ class Containers:
                 yield pb.PutArchiveRequest(chunk=data)
 
         try:
-            await call(lambda: self._peers.containers.PutArchive(requests()))
+            # Written again from its beginning by a node that died within: the same files come out.
+            await call_again(lambda: self._peers.containers.PutArchive(requests()), what=_WHAT)
         except SkerryError as error:
             if chown and (match := _NO_OWNER.match(str(error))):
                 kind = "uid" if match[1] == "user" else "gid"

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 from skerry.core.errors import Failed, InvalidArgument, SkerryError
-from skerry.gateway.build import remote
+from skerry.gateway.build import git, remote
 from skerry.gateway.build.dockerfile import MAX_SIZE
 from skerry.gateway.build.options import Options
 from skerry.gateway.build.output import Output
@@ -47,7 +47,7 @@ async def receive(stack: AsyncExitStack, options: Options, body: AsyncIterator[b
 async def _fetched(stack: AsyncExitStack, text: str, builds: Builds, output: Output) -> Spooled | bytes:
     """Returns an archive, or a Dockerfile alone."""
     if remote.is_git(text):
-        return await remote.clone(stack, text, builds)
+        return await git.clone(stack, text, builds)
     if not remote.is_url(text):
         raise Failed(f"remoteURL ({text}) could not be recognized as URL")
     try:

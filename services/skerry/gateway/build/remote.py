@@ -1,12 +1,9 @@
-"""What a build reads from the network: ADD's URLs, and contexts by URL or git. Bounded in size and time; nothing is extracted."""
+"""What a build reads from the network: ADD's URLs, and contexts by URL (by git: git.py). Bounded in size and time; nothing is extracted."""
 
-import asyncio
 import email.message
 import os
 import posixpath
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -17,7 +14,6 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from skerry.api.images.v1 import images_pb2
-from skerry.core import process
 from skerry.core.errors import Failed, Forbidden, InvalidArgument, NotFound, SkerryError, Unauthorized
 from skerry.gateway.build import tar
 from skerry.gateway.build.output import Output
@@ -28,7 +24,6 @@ from skerry.gateway.docker.images import progress
 
 _CONNECT_SECONDS = 30
 _SILENT_SECONDS = 60
-_GIT_SECONDS = 600
 _PIECE = 1 << 20
 _REDIRECTS = 10
 _REFUSED: dict[int, type[SkerryError]] = {400: InvalidArgument, 401: Unauthorized, 403: Forbidden, 404: NotFound}
@@ -36,9 +31,6 @@ _UNNAMED = "__unnamed__"
 _TOLD_EVERY = 0.1
 _GIT_PATH = re.compile(r"\.git(?:#.+)?\Z")
 _GIT_PREFIXES = ("git://", "github.com/", "git@")
-# Only these; "ext::" and the like run programs.
-_GIT_PROTOCOLS = "http:https:git:ssh"
-_FORBIDDEN_REF = re.compile(r"-|.*[\s\0]")
 
 
 def is_url(text: str) -> bool:
@@ -126,77 +118,3 @@ def _modified(headers: Any) -> int:
         return max(0, int(parsedate_to_datetime(headers.get("Last-Modified", "")).timestamp()))
     except (ValueError, TypeError, OverflowError):
         return 0
-
-
-async def clone(stack: AsyncExitStack, remote: str, builds: Builds) -> Spooled:
-    """Fetches a git repository ([#REF[:DIRECTORY]]) with the host's git and returns the tar of its files. Raises Failed, InvalidArgument.
-
-    The repository is untrusted: its hooks and filters do not run, submodules are fetched by the same rules, and the working tree is
-    never made: the tar comes from `git archive`.
-    """
-    url, ref, directory = git_parts(remote)
-    os.makedirs(builds.place.directory, mode=0o700, exist_ok=True)
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="git-", dir=builds.place.directory))
-
-    # No file that git makes may be larger than a context.
-    bound = [prlimit, f"--fsize={builds.place.limit}"] if (prlimit := shutil.which("prlimit")) else []
-
-    async def git(*words: str) -> process.Result:
-        environ = {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": folder,
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_ALLOW_PROTOCOL": _GIT_PROTOCOLS,
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new",
-            "LC_ALL": "C",
-        }
-        environ |= {name: os.environ[name] for name in ("http_proxy", "https_proxy", "no_proxy") if name in os.environ}
-        options = ("-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never", "-c", "protocol.file.allow=never", "-C", folder)
-        return await process.run([*bound, "git", *options, *words], timeout=_GIT_SECONDS, check=False, env=environ)
-
-    async def checked(*words: str) -> None:
-        result = await git(*words)
-        if result.status:
-            raise Failed(f"error fetching: {result.last_line()}" if words[0] == "fetch" else f"git {words[0]}: {result.last_line()}")
-
-    try:
-        await checked("init", "--quiet", "--bare")
-        commit = "FETCH_HEAD"
-        # A server that serves files alone knows no shallow fetches.
-        result = await git("fetch", "--quiet", "--depth", "1", "--", url, ref or "HEAD")
-        if result.status:
-            result = await git("fetch", "--quiet", "--", url, ref or "HEAD")
-        if result.status and not ref:
-            raise Failed(f"error fetching: {result.last_line()}")
-        if result.status:
-            # A commit that no name points to: everything, then the commit.
-            await checked("fetch", "--quiet", "--", url, "+refs/*:refs/remote/*")
-            commit = f"{ref}^{{commit}}"
-        path = f"{folder}/context.tar"
-        await checked("archive", "--format=tar", "-o", path, f"{commit}:{directory}" if directory else commit)
-    except Failed as error:
-        if str(error).startswith("cannot run git"):
-            raise Failed("a git repository as build context needs git on the engine's host: " + str(error)) from None
-        raise
-    file = await asyncio.to_thread(open, path, "rb")
-    stack.callback(file.close)
-    size = os.fstat(file.fileno()).st_size
-    builds.place.check(size)
-    return Spooled(file, size)
-
-
-def git_parts(remote: str) -> tuple[str, str, str]:
-    """Returns URL, reference (empty: the server's own) and directory of URL#REFERENCE:DIRECTORY. Raises InvalidArgument."""
-    url, _, fragment = remote.partition("#")
-    ref, _, directory = fragment.partition(":")
-    if url.startswith("github.com/"):
-        url = f"https://{url}"
-    directory = posixpath.normpath(directory).strip("/") if directory else ""
-    if directory == "." or not directory:
-        directory = ""
-    if directory == ".." or directory.startswith("../"):
-        raise InvalidArgument(f"error setting git checkout root, not a directory: {directory}")
-    if _FORBIDDEN_REF.match(ref) or _FORBIDDEN_REF.match(url) or _FORBIDDEN_REF.match(directory):
-        raise InvalidArgument(f"invalid git repository: {remote}")
-    return url, ref, directory

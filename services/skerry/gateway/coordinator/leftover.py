@@ -16,32 +16,48 @@ _AGAIN = 5.0
 _GIVE_UP = 3600.0
 
 
-async def soon(peers: Peers, what: str, work: Callable[[], Awaitable[Any]], patience: float = 0.5) -> None:
+Step = Callable[[], Awaitable[Any]]
+
+
+async def attempt(what: str, step: Step, patience: float = 0.5) -> bool:
+    """Does an idempotent step now; False: its service is away. Never raises: what the service refuses is not asked for again."""
+    try:
+        await call_again(step, patience=patience, what=what)
+    except Unavailable:
+        return False
+    except (SkerryError, grpc.aio.AioRpcError) as error:
+        _log.warning("step failed", extra={"step": what, "error": str(error)})
+    return True
+
+
+async def soon(peers: Peers, what: str, step: Step, patience: float = 0.5) -> None:
     """Does an idempotent step now; when its service is away, goes on trying behind the caller's back.
 
     Never raises: a removal does not stop at one step. What is still undone when the process ends is found by reconcile at the next start.
     """
-    try:
-        await call_again(work, patience=patience, what=what)
-    except Unavailable:
-        later(peers, what, work)
-    except (SkerryError, grpc.aio.AioRpcError) as error:
-        _log.warning("step failed", extra={"step": what, "error": str(error)})
+    if not await attempt(what, step, patience):
+        later(peers, what, step)
 
 
-def later(peers: Peers, what: str, work: Callable[[], Awaitable[Any]]) -> None:
-    """Does an idempotent step in the background."""
-    _ = peers.tasks.spawn(_keep_trying(what, work), name=what)
+def later(peers: Peers, what: str, *steps: Step) -> None:
+    """Does idempotent steps in the background, each when the one before is done."""
+    _ = peers.tasks.spawn(_keep_trying(what, steps), name=what)
 
 
-async def _keep_trying(what: str, work: Callable[[], Awaitable[Any]]) -> None:
+async def _keep_trying(what: str, steps: tuple[Step, ...]) -> None:
     try:
         async with asyncio.timeout(_GIVE_UP):
-            while True:
-                try:
-                    await call_again(work, what=what)
-                    return
-                except Unavailable:
-                    await asyncio.sleep(_AGAIN)
+            for step in steps:
+                await _until_done(what, step)
     except (TimeoutError, SkerryError, grpc.aio.AioRpcError) as error:
         _log.warning("step given up", extra={"step": what, "error": str(error)})
+
+
+async def _until_done(what: str, step: Step) -> None:
+    while True:
+        try:
+            await call_again(step, what=what)
+        except Unavailable:
+            await asyncio.sleep(_AGAIN)
+        else:
+            return

@@ -8,7 +8,7 @@ from skerry.api.logs.v1 import logs_pb2
 from skerry.api.networks.v1 import networks_pb2
 from skerry.core.errors import NotFound
 from skerry.core.rpc.channel import call_again
-from skerry.gateway.coordinator.leftover import soon
+from skerry.gateway.coordinator.leftover import Step, attempt, later, soon
 from skerry.gateway.peers import Peers
 
 
@@ -37,12 +37,14 @@ async def forget(peers: Peers, container_id: str) -> None:
     sandbox = networks_pb2.RemoveSandboxRequest(container_id=container_id)
     lease = images_pb2.ReleaseLeaseRequest(holder=peers.holder(container_id))
     short = container_id[:12]
-    await asyncio.gather(
-        soon(peers, f"log of {short}", lambda: peers.logs.Remove(log)),
-        soon(peers, f"sandbox of {short}", lambda: peers.networks.RemoveSandbox(sandbox)),
-    )
+    steps: list[Step] = [lambda: peers.logs.Remove(log), lambda: peers.networks.RemoveSandbox(sandbox)]
+    done = await asyncio.gather(attempt(f"log of {short}", steps[0]), attempt(f"sandbox of {short}", steps[1]))
+    left = [step for step, is_done in zip(steps, done, strict=True) if not is_done]
     # Last: by a lease without a container the next gateway sees what this one, if it dies now, has left.
-    await soon(peers, f"lease of {short}", lambda: peers.images.ReleaseLease(lease))
+    if left:
+        later(peers, f"rest of {short}", *left, lambda: peers.images.ReleaseLease(lease))
+    else:
+        await soon(peers, f"lease of {short}", lambda: peers.images.ReleaseLease(lease))
 
 
 async def remove_quietly(peers: Peers, container_id: str) -> None:

@@ -1,39 +1,16 @@
 """What a create request may not say, in Docker's words, and what this engine does not do yet, by name."""
 
-import os
-import re
-import signal
 from typing import Any
 
 from skerry.core.errors import InvalidArgument, NotSupported
+from skerry.core.signals import parse_signal
+from skerry.gateway.docker import limits
 
 _RESTART = frozenset({"", "no", "always", "unless-stopped", "on-failure"})
-_MEMORY_LEAST = 6 << 20
-_SIGNALS = frozenset(number.name for number in signal.Signals) | {"SIGRTMIN", "SIGRTMAX"}
-_REALTIME = re.compile(r"SIGRT(MIN\+|MAX-)[0-9]{1,2}\Z")
 # HostConfig fields that would be ignored: refused unless they say what is the case anyway.
 _NOT_YET: dict[str, tuple[str, frozenset[str]]] = {
     "Links": ("links (--link)", frozenset()),
-    "DeviceRequests": ("device requests (--gpus)", frozenset()),
-    "VolumeDriver": ("volume drivers (--volume-driver)", frozenset({"local"})),
-    "StorageOpt": ("storage options (--storage-opt)", frozenset()),
-    "Annotations": ("annotations (--annotation)", frozenset()),
-    "BlkioWeightDevice": ("block IO weights by device", frozenset()),
-    "BlkioDeviceReadBps": ("block IO limits by device (--device-read-bps)", frozenset()),
-    "BlkioDeviceWriteBps": ("block IO limits by device (--device-write-bps)", frozenset()),
-    "BlkioDeviceReadIOps": ("block IO limits by device (--device-read-iops)", frozenset()),
-    "BlkioDeviceWriteIOps": ("block IO limits by device (--device-write-iops)", frozenset()),
-    "CpuRealtimePeriod": ("CPU real-time periods", frozenset()),
-    "CpuRealtimeRuntime": ("CPU real-time runtimes", frozenset()),
-    "KernelMemory": ("kernel memory limits", frozenset()),
-    "KernelMemoryTCP": ("kernel memory limits", frozenset()),
-    "Isolation": ("isolation technologies", frozenset({"default"})),
-    "UsernsMode": ("user namespaces", frozenset({"host"})),
     "Cgroup": ("joined cgroups", frozenset()),
-    "CpuCount": ("CPU counts (Windows)", frozenset()),
-    "CpuPercent": ("CPU percents (Windows)", frozenset()),
-    "IOMaximumIOps": ("IO limits (Windows)", frozenset()),
-    "IOMaximumBandwidth": ("IO limits (Windows)", frozenset()),
 }
 
 
@@ -41,26 +18,15 @@ def check(config: dict[str, Any], host: dict[str, Any], networking: dict[str, An
     """Raises InvalidArgument or NotSupported for the first thing that cannot be."""
     _unsupported(host, networking)
     _process(config)
-    _restart(host)
+    check_restart(host)
     _network(config, host)
     _limits(host)
-    for text in host.get("ExtraHosts", []):
-        name, colon, address = text.partition(":")
-        if not colon or not name or not address:
-            raise InvalidArgument(f'bad format for add-host: "{text}"')
 
 
 def check_signal(name: str) -> None:
     """Raises InvalidArgument "Invalid signal: X" for what is no signal. Empty is the default."""
-    if not name:
-        return
-    if name.isascii() and name.isdigit():
-        known = 1 <= int(name) <= signal.SIGRTMAX
-    else:
-        full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
-        known = full in _SIGNALS or _REALTIME.match(full) is not None
-    if not known:
-        raise InvalidArgument(f"Invalid signal: {name}")
+    if name:
+        parse_signal(name)
 
 
 def _unsupported(host: dict[str, Any], networking: dict[str, Any]) -> None:
@@ -92,7 +58,8 @@ def _process(config: dict[str, Any]) -> None:
             raise InvalidArgument("invalid specification: destination can't be '/'")
 
 
-def _restart(host: dict[str, Any]) -> None:
+def check_restart(host: dict[str, Any]) -> None:
+    """Raises InvalidArgument for a restart policy that there is not."""
     policy = host.get("RestartPolicy", {})
     name, retries = policy.get("Name", ""), policy.get("MaximumRetryCount", 0)
     if name not in _RESTART:
@@ -111,8 +78,12 @@ def _network(config: dict[str, Any], host: dict[str, Any]) -> None:
         raise InvalidArgument(f"invalid UTS mode: {host['UTSMode']}")
     if host.get("UTSMode") == "host" and config.get("Hostname"):
         raise InvalidArgument("conflicting options: hostname and the UTS mode")
+    if mode == "host" and config.get("MacAddress"):
+        raise InvalidArgument("conflicting options: mac-address and the network mode")
     if not mode.startswith("container:"):
         return
+    if mode == "container:":
+        raise InvalidArgument("Invalid network mode: invalid container format container:<name|id>")
     if config.get("Hostname"):
         raise InvalidArgument("conflicting options: hostname and the network mode")
     if host.get("Dns"):
@@ -128,33 +99,12 @@ def _network(config: dict[str, Any], host: dict[str, Any]) -> None:
 
 
 def _limits(host: dict[str, Any]) -> None:
-    memory, swap, reserved = host.get("Memory", 0), host.get("MemorySwap", 0), host.get("MemoryReservation", 0)
-    if memory < 0 or 0 < memory < _MEMORY_LEAST:
-        raise InvalidArgument("Minimum memory limit allowed is 6MB")
-    if swap > 0 and memory == 0:
-        raise InvalidArgument("You should always set the Memory limit when using Memoryswap limit, see usage")
-    if 0 < swap < memory:
-        raise InvalidArgument("Minimum memoryswap limit should be larger than memory limit, see usage")
-    if 0 < memory < reserved:
-        raise InvalidArgument("Minimum memory limit can not be less than memory reservation limit, see usage")
-    cpus = os.cpu_count() or 1
-    nano = host.get("NanoCpus", 0)
-    if nano < 0 or nano > cpus * 10**9:
-        raise InvalidArgument(f"Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available")
-    if nano and (host.get("CpuPeriod") or host.get("CpuQuota")):
-        which = "Period" if host.get("CpuPeriod") else "Quota"
-        raise InvalidArgument(f"Conflicting options: Nano CPUs and CPU {which} cannot both be set.")
+    limits.check(host)
     if host.get("ShmSize", 0) < 0:
         raise InvalidArgument("SHM size can not be less than 0")
     adjust = host.get("OomScoreAdj", 0)
     if not -1000 <= adjust <= 1000:
         raise InvalidArgument(f"Invalid value {adjust}, range for oom score adj is [-1000, 1000]")
-    weight = host.get("BlkioWeight", 0)
-    if weight and not 10 <= weight <= 1000:
-        raise InvalidArgument("Range of blkio weight is from 10 to 1000")
-    swappiness = host.get("MemorySwappiness")
-    if swappiness is not None and swappiness != -1 and not 0 <= swappiness <= 100:
-        raise InvalidArgument(f"Invalid value: {swappiness}, valid memory swappiness range is 0-100")
     console = host.get("ConsoleSize")
     if console is not None and len(console) != 2:
         raise InvalidArgument("ConsoleSize must be a height and a width")

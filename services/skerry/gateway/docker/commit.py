@@ -1,4 +1,4 @@
-"""POST /commit: the Config in its body, and which changes each version takes."""
+"""POST /commit: the Config in its body; and which changes it and `import` take in each version."""
 
 from typing import Any
 

@@ -9,12 +9,14 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.images.v1 import images_pb2
 from skerry.core.errors import InvalidArgument
-from skerry.gateway.docker import golang
+from skerry.gateway.docker import golang, limits
 from skerry.gateway.docker.checks import check
 from skerry.gateway.docker.mounts import mounts
+from skerry.gateway.docker.options import check_options
 from skerry.gateway.docker.ports import bindings, expand
 from skerry.gateway.docker.shapes import CONFIG, CREATE, complete_host_config
 from skerry.gateway.errors import BadInput
+from skerry.gateway.versions import CURRENT, Version
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 _CONTAINER_MODES = {"network_mode": "NetworkMode", "pid_mode": "PidMode", "ipc_mode": "IpcMode"}
@@ -33,6 +35,8 @@ class Wanted:
     networking: dict[str, Any]
     log_driver: str = ""
     log_options: dict[str, str] = field(default_factory=dict)
+    # Besides the node's.
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def config_json(self) -> str:
@@ -49,6 +53,11 @@ class Wanted:
         self.host["LogConfig"] = {"Type": driver, "Config": options}
         return msgspec.json.encode(complete_host_config(self.host)).decode()
 
+    def without_start_interval(self) -> None:
+        """Forgets the health check's start interval, as an engine does that was asked in an API version without one."""
+        if (check := self.config.get("Healthcheck")) and check.pop("StartInterval", None) is not None:
+            self.spec.healthcheck_json = msgspec.json.encode(check).decode()
+
     def set_mode(self, spec_field: str, mode: str) -> None:
         """Writes a resolved container:ID back, so that inspect shows it as Docker does."""
         self.host[_CONTAINER_MODES[spec_field]] = mode
@@ -61,8 +70,8 @@ def check_name(name: str) -> str:
     return name.removeprefix("/")
 
 
-def parse_create(body: bytes, name: str, platform: str) -> Wanted:
-    """Reads a create request. Raises InvalidArgument, BadInput and NotSupported in Docker's words where it has some."""
+def parse_create(body: bytes, name: str, platform: str, version: Version = CURRENT) -> Wanted:
+    """Reads a create request of an API version. Raises InvalidArgument, BadInput and NotSupported in Docker's words where it has some."""
     document = golang.parse(body, CREATE, "ContainerConfigWrapper")
     host = document.pop("HostConfig", {})
     networking = document.pop("NetworkingConfig", {})
@@ -72,11 +81,13 @@ def parse_create(body: bytes, name: str, platform: str) -> Wanted:
     if not config.get("Image"):
         raise InvalidArgument("No command specified")
     clean = check_name(name)
+    warnings = check_options(host, networking, version)
     check(config, host, networking)
     _defaults(host)
+    warnings += limits.warnings(host)
     log = host.get("LogConfig", {})
     try:
-        spec = _spec(config, host)
+        spec = _spec(config, host, version)
     except ValueError as error:  # a number too large for its field, text that is no UTF-8
         raise BadInput(f"invalid value in request: {error}") from None
     return Wanted(
@@ -89,6 +100,7 @@ def parse_create(body: bytes, name: str, platform: str) -> Wanted:
         networking=networking,
         log_driver=log.get("Type", ""),
         log_options=log.get("Config", {}),
+        warnings=warnings,
     )
 
 
@@ -107,7 +119,7 @@ def _defaults(host: dict[str, Any]) -> None:
         host["MemorySwap"] = host["Memory"] * 2
     if host.get("PidsLimit") is not None and host["PidsLimit"] <= 0:
         host["PidsLimit"] = None
-    if host.get("Privileged"):
+    if host.get("Privileged") or host.get("PidMode") == "host" or host["IpcMode"] == "host":
         host.setdefault("SecurityOpt", ["label=disable"])
     for key in ("CapAdd", "CapDrop"):
         if host.get(key):
@@ -123,7 +135,7 @@ def _strings(values: list[str] | None) -> images_pb2.StringList | None:
     return None if values is None else images_pb2.StringList(values=values)
 
 
-def _spec(config: dict[str, Any], host: dict[str, Any]) -> pb.ContainerSpec:
+def _spec(config: dict[str, Any], host: dict[str, Any], asked: Version) -> pb.ContainerSpec:
     bindings(host.get("PortBindings"))  # the sandbox is made of it at start; wrong ones are refused now
     restart = host.get("RestartPolicy", {})
     console = host.get("ConsoleSize") or [0, 0]
@@ -148,8 +160,10 @@ def _spec(config: dict[str, Any], host: dict[str, Any]) -> pb.ContainerSpec:
         exposed_ports=sorted(set(expand(config.get("ExposedPorts", {}))) | set(expand(host.get("PortBindings", {})))),
         volumes=sorted(config.get("Volumes", {})),
         volumes_from=host.get("VolumesFrom", []),
+        shell=config.get("Shell", []),
         healthcheck_json=msgspec.json.encode(health).decode() if health else "",
-        mounts=mounts(host),
+        mounts=mounts(host, asked),
+        volume_driver=host.get("VolumeDriver", ""),
         readonly_rootfs=host.get("ReadonlyRootfs", False),
         init=host.get("Init", False),
         restart_policy=pb.RestartPolicy(name=restart.get("Name") or "no", maximum_retry_count=restart.get("MaximumRetryCount", 0)),
@@ -165,7 +179,7 @@ def _spec(config: dict[str, Any], host: dict[str, Any]) -> pb.ContainerSpec:
         cap_drop=host.get("CapDrop", []),
         privileged=host.get("Privileged", False),
         security_opt=host.get("SecurityOpt", []),
-        resources=_resources(host),
+        resources=limits.resources(host),
         ulimits=[pb.Ulimit(name=u.get("Name", ""), soft=u.get("Soft", 0), hard=u.get("Hard", 0)) for u in host.get("Ulimits", [])],
         devices=[
             pb.Device(
@@ -186,28 +200,19 @@ def _spec(config: dict[str, Any], host: dict[str, Any]) -> pb.ContainerSpec:
         readonly_paths=_strings(host.get("ReadonlyPaths")),
         console_height=console[0],
         console_width=console[1],
+        annotations=host.get("Annotations", {}),
+        device_requests=[_device_request(one) for one in host.get("DeviceRequests", [])],
     )
     if config.get("StopTimeout") is not None:
         spec.stop_timeout = config["StopTimeout"]
     return spec
 
 
-def _resources(host: dict[str, Any]) -> pb.Resources:
-    resources = pb.Resources(
-        memory=host.get("Memory", 0),
-        memory_swap=host.get("MemorySwap", 0),
-        memory_reservation=host.get("MemoryReservation", 0),
-        cpu_shares=host.get("CpuShares", 0),
-        cpu_period=host.get("CpuPeriod", 0),
-        cpu_quota=host.get("CpuQuota", 0),
-        nano_cpus=host.get("NanoCpus", 0),
-        cpuset_cpus=host.get("CpusetCpus", ""),
-        cpuset_mems=host.get("CpusetMems", ""),
-        pids_limit=host.get("PidsLimit") or 0,
-        oom_kill_disable=host.get("OomKillDisable") or False,
-        blkio_weight=host.get("BlkioWeight", 0),
+def _device_request(asked: dict[str, Any]) -> pb.DeviceRequest:
+    return pb.DeviceRequest(
+        driver=asked.get("Driver", ""),
+        count=asked.get("Count", 0),
+        device_ids=asked.get("DeviceIDs", []),
+        capabilities=[pb.CapabilitySet(names=names) for names in asked.get("Capabilities", [])],
+        options=asked.get("Options", {}),
     )
-    swappiness = host.get("MemorySwappiness")
-    if swappiness is not None and swappiness >= 0:
-        resources.memory_swappiness = swappiness
-    return resources

@@ -6,31 +6,14 @@ from skerry.api.events.v1 import events_pb2 as pb
 from skerry.gateway.filters import Filters
 from skerry.gateway.versions import NO_LEGACY_EVENT_FIELDS, Version
 
-FILTERS = frozenset(
-    {
-        "config",
-        "container",
-        "daemon",
-        "event",
-        "image",
-        "label",
-        "network",
-        "node",
-        "plugin",
-        "scope",
-        "secret",
-        "service",
-        "type",
-        "volume",
-    }
-)
-
 
 def event(value: pb.Event, version: Version) -> dict[str, Any]:
     """Returns one event."""
     document: dict[str, Any] = {}
     if version < NO_LEGACY_EVENT_FIELDS and value.type in {"container", "image"}:
-        document |= {"status": value.action, "id": value.actor_id}
+        document["status"] = value.action
+        if value.actor_id:
+            document["id"] = value.actor_id
         if value.type == "container" and value.attributes.get("image"):
             document["from"] = value.attributes["image"]
     return document | {

@@ -7,6 +7,7 @@ import msgspec
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.networks.v1 import networks_pb2
 from skerry.core import ids
+from skerry.gateway.docker import limits
 from skerry.gateway.docker.ports import port_map
 from skerry.gateway.docker.sandbox import endpoint_settings, network_name
 from skerry.gateway.docker.times import rfc3339
@@ -55,7 +56,9 @@ def inspect(
         document["SizeRw"] = container.size_rw
     if container.HasField("size_root_fs"):
         document["SizeRootFs"] = container.size_root_fs
-    document["Mounts"] = [mount_point(mount) for mount in container.mount_points]
+    # Those of --tmpfs are listed in HostConfig only.
+    tmpfs = document["HostConfig"].get("Tmpfs") or {}
+    document["Mounts"] = [mount_point(mount) for mount in container.mount_points if mount.destination not in tmpfs]
     document["Config"] = config(container, sandbox)
     document["NetworkSettings"] = network_settings(container, sandbox, network, version)
     return document
@@ -63,7 +66,7 @@ def inspect(
 
 def state(value: pb.State) -> dict[str, Any]:
     """Returns inspect's State."""
-    return {
+    document: dict[str, Any] = {
         "Status": STATUS[value.status],
         "Running": value.status in _RUNNING,
         "Paused": value.status == pb.STATUS_PAUSED,
@@ -76,6 +79,16 @@ def state(value: pb.State) -> dict[str, Any]:
         "StartedAt": rfc3339(value.started_ns),
         "FinishedAt": rfc3339(value.finished_ns),
     }
+    if value.HasField("health"):
+        document["Health"] = {
+            "Status": value.health.status,
+            "FailingStreak": value.health.failing_streak,
+            "Log": [
+                {"Start": rfc3339(r.start_ns), "End": rfc3339(r.end_ns), "ExitCode": r.exit_code, "Output": r.output}
+                for r in value.health.log
+            ],
+        }
+    return document
 
 
 def mount_point(mount: pb.MountPoint) -> dict[str, Any]:
@@ -93,7 +106,8 @@ def host_config(container: pb.Container, version: Version) -> dict[str, Any]:
     """Returns HostConfig as it was given at create, with what the node decided."""
     document: dict[str, Any] = msgspec.json.decode(container.docker_host_config_json or "{}")
     spec = container.spec
-    document["CgroupnsMode"] = spec.cgroupns_mode or document.get("CgroupnsMode") or "private"
+    limits.show(document, spec)
+    document["CgroupnsMode"] = spec.cgroupns_mode
     document["ConsoleSize"] = document.get("ConsoleSize") or [0, 0]
     document["Runtime"] = document.get("Runtime") or container.runtime
     if version >= NO_KERNEL_MEMORY:

@@ -1,23 +1,26 @@
 """Mounts that a create request asks for: Binds, Mounts and Tmpfs, in Docker's notations."""
 
+import posixpath
 from typing import Any
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.core.errors import InvalidArgument, NotSupported
 from skerry.gateway.errors import BadInput
+from skerry.gateway.versions import CREATE_MOUNTPOINT, CURRENT, RECURSIVE_READ_ONLY, VOLUME_SUBPATH, Version
 
 _PROPAGATION = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _ACCESS = frozenset({"ro", "rw"})
 _LABEL = frozenset({"z", "Z"})
 _CONSISTENCY = frozenset({"consistent", "cached", "delegated", "default"})
+_MODES = _ACCESS | _LABEL | _PROPAGATION | _CONSISTENCY | {"nocopy"}
 
 
-def mounts(host: dict[str, Any]) -> list[pb.Mount]:
-    """Returns all mounts of a HostConfig. Raises InvalidArgument in Docker's words, NotSupported."""
-    result = [_bind(text) for text in host.get("Binds", [])]
-    result += [_mount(item) for item in host.get("Mounts", [])]
+def mounts(host: dict[str, Any], asked: Version = CURRENT) -> list[pb.Mount]:
+    """Returns all mounts of a HostConfig, as clients of that version mean them. Raises InvalidArgument in Docker's words, NotSupported."""
+    result = [_bind(text, host.get("VolumeDriver", "")) for text in host.get("Binds", [])]
+    result += [_mount(item, asked) for item in host.get("Mounts", [])]
     result += [
-        pb.Mount(type="tmpfs", target=_target(target, f"invalid tmpfs path: {target}"), tmpfs_options=options or "")
+        pb.Mount(type="tmpfs", target=_target(target, f"invalid mount path: '{target}'"), tmpfs_options=options or "")
         for target, options in host.get("Tmpfs", {}).items()
     ]
     seen: set[str] = set()
@@ -31,16 +34,19 @@ def mounts(host: dict[str, Any]) -> list[pb.Mount]:
 
 def _target(path: str, text: str) -> str:
     if not path.startswith("/"):
-        raise InvalidArgument(f"{text}: mount path must be absolute")
+        raise InvalidArgument(f"{text} mount path must be absolute")
     if path.rstrip("/") == "":
         raise InvalidArgument("invalid specification: destination can't be '/'")
     return path
 
 
-def _bind(text: str) -> pb.Mount:
+def _bind(text: str, driver: str) -> pb.Mount:
     parts = text.split(":")
     wrong = f"invalid volume specification: '{text}'"
     if not 1 <= len(parts) <= 3 or "" in parts[:2]:
+        raise BadInput(wrong)
+    if len(parts) == 2 and _is_mode(parts[1]):
+        # "/container/path:ro": a volume cannot have a mode without a name.
         raise BadInput(wrong)
     if len(parts) == 1:
         source, target, mode = "", parts[0], ""
@@ -52,8 +58,14 @@ def _bind(text: str) -> pb.Mount:
     if target.rstrip("/") == "":
         raise BadInput(f"{wrong}: invalid mount config for type \"{kind}\": invalid specification: destination can't be '/'")
     mount = pb.Mount(type=kind, source=source, target=target, mode=mode, create_source=kind == "bind")
+    if kind == "volume":
+        mount.volume_driver = driver
     _apply_mode(mount, mode)
     return mount
+
+
+def _is_mode(text: str) -> bool:
+    return all(word in _MODES for word in text.split(","))
 
 
 def _apply_mode(mount: pb.Mount, mode: str) -> None:
@@ -79,7 +91,7 @@ def _apply_mode(mount: pb.Mount, mode: str) -> None:
         kinds.add(kind)
 
 
-def _mount(item: dict[str, Any]) -> pb.Mount:
+def _mount(item: dict[str, Any], asked: Version) -> pb.Mount:
     kind = item.get("Type", "")
     wrong = f'invalid mount config for type "{kind}"'
     if kind not in {"bind", "volume", "tmpfs"}:
@@ -92,12 +104,14 @@ def _mount(item: dict[str, Any]) -> pb.Mount:
     _target(target, f"{wrong}: invalid mount path: '{target}'")
     mount = pb.Mount(type=kind, source=source, target=target, read_only=item.get("ReadOnly", False))
     for option, of in (("BindOptions", "bind"), ("VolumeOptions", "volume"), ("TmpfsOptions", "tmpfs")):
-        if item.get(option) and of != kind:
+        if item.get(option) is not None and of != kind:
             raise InvalidArgument(f"{wrong}: field {option} must not be specified")
     if kind == "bind":
-        _bind_options(mount, item.get("BindOptions", {}), wrong)
+        _bind_options(mount, item.get("BindOptions", {}), wrong, asked)
     elif kind == "volume":
-        _volume_options(mount, item.get("VolumeOptions", {}), wrong)
+        if mount.read_only and not source:
+            raise InvalidArgument(f"{wrong}: must not set ReadOnly mode when using anonymous volumes")
+        _volume_options(mount, item.get("VolumeOptions", {}), wrong, asked)
     else:
         if source:
             raise InvalidArgument(f"{wrong}: field Source must not be specified")
@@ -105,7 +119,7 @@ def _mount(item: dict[str, Any]) -> pb.Mount:
     return mount
 
 
-def _bind_options(mount: pb.Mount, options: dict[str, Any], wrong: str) -> None:
+def _bind_options(mount: pb.Mount, options: dict[str, Any], wrong: str, asked: Version) -> None:
     if not mount.source:
         raise InvalidArgument(f"{wrong}: field Source must not be empty")
     if not mount.source.startswith("/"):
@@ -113,20 +127,39 @@ def _bind_options(mount: pb.Mount, options: dict[str, Any], wrong: str) -> None:
     propagation = options.get("Propagation", "")
     if propagation and propagation not in _PROPAGATION:
         raise InvalidArgument(f"{wrong}: invalid propagation mode: {propagation}")
-    if options.get("ReadOnlyForceRecursive"):
-        raise NotSupported(f"{wrong}: ReadOnlyForceRecursive is not supported yet")
     mount.propagation = propagation
     mount.non_recursive = options.get("NonRecursive", False)
-    mount.create_source = options.get("CreateMountpoint", False)
+    mount.create_source = options.get("CreateMountpoint", False) and asked >= CREATE_MOUNTPOINT
+    _read_only(mount, options, asked)
 
 
-def _volume_options(mount: pb.Mount, options: dict[str, Any], wrong: str) -> None:
+def _read_only(mount: pb.Mount, options: dict[str, Any], asked: Version) -> None:
+    if asked < RECURSIVE_READ_ONLY:
+        mount.read_only_non_recursive = True
+        return
+    mount.read_only_non_recursive = options.get("ReadOnlyNonRecursive", False)
+    mount.read_only_force_recursive = options.get("ReadOnlyForceRecursive", False)
+    for field, value in (
+        ("ReadOnlyNonRecursive", mount.read_only_non_recursive),
+        ("ReadOnlyForceRecursive", mount.read_only_force_recursive),
+    ):
+        if value and not mount.read_only:
+            raise InvalidArgument(f"mount options conflict: !ReadOnly && BindOptions.{field}")
+    if mount.read_only_non_recursive and mount.read_only_force_recursive:
+        raise InvalidArgument("mount options conflict: ReadOnlyNonRecursive && BindOptions.ReadOnlyForceRecursive")
+
+
+def _volume_options(mount: pb.Mount, options: dict[str, Any], wrong: str, asked: Version) -> None:
     driver = options.get("DriverConfig", {})
     mount.volume_driver = driver.get("Name", "")
     mount.volume_options.update(driver.get("Options", {}))
     mount.volume_labels.update(options.get("Labels", {}))
-    if options.get("Subpath"):
-        raise NotSupported(f"{wrong}: volume subpaths are not supported yet")
+    if (subpath := options.get("Subpath", "")) and asked >= VOLUME_SUBPATH:
+        if not mount.source:
+            raise InvalidArgument(f"{wrong}: must not set Subpath when using anonymous volumes")
+        if subpath.startswith("/") or posixpath.normpath(subpath).split("/")[0] == ".." or "\0" in subpath:
+            raise InvalidArgument(f"{wrong}: subpath must be a relative path within the volume")
+        mount.volume_subpath = posixpath.normpath(subpath)
     mount.no_copy = options.get("NoCopy", False)
 
 

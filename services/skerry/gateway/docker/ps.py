@@ -54,7 +54,9 @@ def status(state: pb.State, now_ns: int) -> str:
     since_end = human_duration((now_ns - state.finished_ns) / 1e9)
     match state.status:
         case pb.STATUS_RUNNING:
-            return f"Up {since_start}"
+            if not state.HasField("health"):
+                return f"Up {since_start}"
+            return f"Up {since_start} ({'health: starting' if state.health.status == 'starting' else state.health.status})"
         case pb.STATUS_PAUSED:
             return f"Up {since_start} (Paused)"
         case pb.STATUS_RESTARTING:

@@ -72,4 +72,5 @@ def _endpoint(container: pb.Container, network: str) -> networks_pb2.EndpointReq
         ipv4_address=ipam.get("IPv4Address") or "",
         ipv6_address=ipam.get("IPv6Address") or "",
         mac_address=settings.get("MacAddress") or config.get("MacAddress") or "",
+        link_local_addresses=ipam.get("LinkLocalIPs") or [],
     )

@@ -193,13 +193,30 @@ _SCALAR_ZERO: dict[Any, Any] = {STRING: "", BOOL: False, INT: 0, UINT: 0, ANY: N
 _NULLABLE = frozenset({"MemorySwappiness", "OomKillDisable", "PidsLimit"})
 
 
+# Lists of structs without omitempty: each entry shows all its fields.
+_WHOLE = frozenset({"Devices", "DeviceRequests", "Ulimits", "PortBindings"})
+
+
+def _whole(value: Any, kind: Any) -> Any:
+    """Returns value with the fields that its structs lack as Go's zero values."""
+    if value is None:
+        return None
+    if isinstance(kind, List):
+        return [_whole(each, kind.item) for each in value]
+    if isinstance(kind, Map):
+        return {key: _whole(each, kind.item) for key, each in value.items()}
+    if isinstance(kind, dict):
+        return {name: value.get(name, _SCALAR_ZERO.get(inner) if isinstance(inner, str) else None) for name, inner in kind.items()}
+    return value
+
+
 def complete_host_config(given: dict[str, Any]) -> dict[str, Any]:
     """Returns a HostConfig with every field that inspect shows, in order: the given ones as they are, the others zero."""
     result: dict[str, Any] = {}
     for name, kind in HOST_CONFIG.items():
         if name in given:
             if name not in OMIT_EMPTY or given[name] not in (None, {}, [], ""):
-                result[name] = given[name]
+                result[name] = _whole(given[name], kind) if name in _WHOLE else given[name]
         elif name in OMIT_EMPTY:
             continue
         elif name in _NULLABLE or not isinstance(kind, str) or kind == STRINGS:

@@ -62,7 +62,7 @@ def info(
         "Driver": node.storage_driver or "overlay2",
         "DriverStatus": [[key, value] for key, value in sorted(node.storage_status.items())],
         "Plugins": {
-            "Volume": ["local"],
+            "Volume": ["local", *node.volume_drivers],
             "Network": ["bridge", "host", "null"],
             "Authorization": None,
             "Log": ["json-file", "local", "none"],

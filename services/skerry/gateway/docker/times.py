@@ -7,7 +7,8 @@ import time
 from skerry.core.errors import InvalidArgument
 
 ZERO = "0001-01-01T00:00:00Z"
-_RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:\d\d)?\Z")
+# Docker takes shortened forms too: a date, or a time without seconds or minutes.
+_RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?)?(Z|[+-]\d\d:\d\d)?\Z")
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
@@ -33,7 +34,9 @@ def timestamp(text: str, now_ns: int) -> int:
         return int(whole) * 10**9 + int((fraction + "0" * 9)[:9])
     if (match := _RFC3339.match(text)) is not None:
         year, month, day, hour, minute, second, nanos, zone = match.groups()
-        seconds = calendar.timegm((int(year), int(month), int(day), int(hour), int(minute), int(second or 0)))
+        moment = (int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0))
+        # Without a zone: the engine's own, as Docker takes it.
+        seconds = calendar.timegm(moment) if zone else int(time.mktime((*moment, 0, 0, -1)))
         if zone and zone != "Z":
             offset = int(zone[1:3]) * 3600 + int(zone[4:6]) * 60
             seconds -= offset if zone[0] == "+" else -offset

@@ -3,22 +3,24 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import grpc.aio
 import msgspec
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.core.errors import InvalidArgument
 from skerry.core.rpc.channel import call_again
 from skerry.gateway.call import COMMON_HEADERS, Call, Route
-from skerry.gateway.copies import put_archive
+from skerry.gateway.copies import put_archive, put_large
 from skerry.gateway.docker.times import rfc3339
 
 STAT_HEADER = "X-Docker-Container-Path-Stat"
 _PIECE = 1 << 20
 _LINGER = 0.05
+_SMALL = 256 << 10
 
 
 def _path(call: Call) -> str:
@@ -76,37 +78,34 @@ async def put(call: Call) -> web.StreamResponse:
         copy_uid_gid=call.flag("copyUIDGID"),
     )
     await call.container_id()
-    await put_archive(call.peers, opened, pieces(call))
+    begun, whole = await _beginning(call.request.content)
+    if whole:
+        await put_archive(call.peers, opened, _each(begun))
+    else:
+        await put_large(call.peers, opened, _each(begun, call.request.content))
     return web.Response(status=200, headers=COMMON_HEADERS)
 
 
-async def pieces(call: Call) -> AsyncIterator[bytes]:
-    """Yields the body in pieces of at most 1 MiB. Each costs a message, so what comes in quick succession goes together."""
-    content = call.request.content
+async def _beginning(content: StreamReader) -> tuple[list[bytes], bool]:
+    """Returns what comes of a body at once, and whether that is all of it: then it is not worth a pipe."""
     held: list[bytes] = []
-    size = 0
-    while True:
-        try:
-            async with asyncio.timeout(_LINGER if held else None):
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER):
+            while sum(map(len, held)) < _SMALL:
                 data = await content.readany()
-        except TimeoutError:
-            data = b""
-            if content.at_eof():
-                break
-        else:
-            if not data and content.at_eof():
-                break
-        if data and size + len(data) <= _PIECE:
-            held.append(data)
-            size += len(data)
-            continue
-        if held:
-            yield b"".join(held)
+                if not data and content.at_eof():
+                    return held, True
+                held.append(data)
+    return held, False
+
+
+async def _each(begun: list[bytes], content: StreamReader | None = None) -> AsyncIterator[bytes]:
+    for data in begun:
         for start in range(0, len(data), _PIECE):
             yield data[start : start + _PIECE]
-        held, size = [], 0
-    if held:
-        yield b"".join(held)
+    if content is not None:
+        async for data in content.iter_any():
+            yield data
 
 
 ROUTES: list[Route] = [

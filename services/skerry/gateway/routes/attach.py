@@ -1,25 +1,25 @@
 """POST /containers/{id}/attach."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
 from skerry.api.containers.v1 import containers_pb2 as pb
-from skerry.core.errors import Conflict, NotFound
+from skerry.core.errors import Conflict
 from skerry.core.rpc.channel import call_again
 from skerry.gateway import detach
-from skerry.gateway.call import Call, Route, find
+from skerry.gateway.call import Call, Route
 from skerry.gateway.hijack import Taken, take_over
 from skerry.gateway.peers import Peers
-from skerry.gateway.pump import Pump
+from skerry.gateway.pump import Place, Pump, new_hold
 from skerry.gateway.versions import STREAM_CONTENT_TYPES, Version
 
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 
 _ATTACHABLE = frozenset({pb.STATUS_RUNNING, pb.STATUS_PAUSED})
-_TRIES = 20
 
 
 def stream_type(version: Version, tty: bool) -> str:
@@ -34,18 +34,19 @@ class AttachSession:
         self._peers = peers
         self._opening = opening
         self._run = run
-        self._idle = 0
 
-    def open(self, offset: int | None) -> Any:
+    def open(self) -> Any:
         """Returns a new call."""
         return self._peers.containers.Attach()
 
-    def opening(self, offset: int | None) -> pb.AttachRequest:
+    def opening(self, place: Place | None) -> pb.AttachRequest:
         """Returns the first request."""
         opening = pb.AttachOpen()
         opening.CopyFrom(self._opening)
-        if offset is not None:
-            opening.offset = offset
+        if place is not None:
+            opening.offset = place.offset
+            if place.sequence is not None:
+                opening.sequence = place.sequence
             opening.run = self._run
             opening.replay = False
         return pb.AttachRequest(open=opening)
@@ -58,21 +59,26 @@ class AttachSession:
         """Returns the end of input."""
         return pb.AttachRequest(stdin_end=pb.StdinEnd())
 
-    async def over(self) -> bool:
-        """Tells whether the run that was attached to has ended."""
-        if not self._opening.stream or self._peers.stopping.is_set():
-            return True
-        self._idle += 1
-        try:
-            state = (await find(self._peers, self._opening.id)).state
-        except NotFound:
-            return True
-        # A node that restarts again and again without a byte in between would otherwise be asked for ever.
-        return state.run != self._run or state.status not in _ATTACHABLE or self._idle > _TRIES
+
+@dataclass(slots=True)
+class Joined:
+    """What a request to attach comes to."""
+
+    container: pb.Container
+    session: AttachSession
+    # Where the output begins.
+    resume_at: int
+    before_start: bool
+    stdin: bool
+    detach_keys: bytes
+
+    def joining(self, peers: Peers) -> AbstractContextManager[None]:
+        """Marks a client that joined before the start, for the body's time."""
+        return peers.joining(self.container.id) if self.before_start else nullcontext()
 
 
-async def attach(call: Call) -> web.StreamResponse:
-    """Joins the container's streams over the hijacked connection."""
+async def join(call: Call, *, everything: bool = False) -> Joined:
+    """Reads a request to attach; everything: to all streams, whatever it asks for. Raises Conflict, InvalidArgument, NotFound."""
     keys = detach.parse(call.text("detachKeys"))
     container = await call.container()
     status = container.state.status
@@ -80,24 +86,34 @@ async def attach(call: Call) -> web.StreamResponse:
         raise Conflict(f"container {call.params['id']} is paused, unpause the container before attach")
     if status == pb.STATUS_RESTARTING:
         raise Conflict(f"container {call.params['id']} is restarting, wait until the container is running")
-    stdin = call.flag("stdin") and container.spec.open_stdin
     opening = pb.AttachOpen(
         id=container.id,
-        stdin=stdin,
-        stdout=call.flag("stdout"),
-        stderr=call.flag("stderr"),
+        stdin=(everything or call.flag("stdin")) and container.spec.open_stdin,
+        stdout=everything or call.flag("stdout"),
+        stderr=everything or call.flag("stderr"),
         replay=call.flag("logs"),
         stream=call.flag("stream"),
     )
-    await call.body()
     before_start = status not in _ATTACHABLE
-    pump = Pump(AttachSession(call.peers, opening, container.state.run + before_start), await _resume_at(call, container))
+    if before_start:
+        opening.hold = new_hold()
+    session = AttachSession(call.peers, opening, container.state.run + before_start)
+    resume_at = 0 if opening.replay else await _resume_at(call, container)
+    return Joined(container, session, resume_at, before_start, opening.stdin, keys)
+
+
+async def attach(call: Call) -> web.StreamResponse:
+    """Joins the container's streams over the hijacked connection."""
+    joined = await join(call)
+    await call.body()
+    pump = Pump(joined.session, joined.resume_at)
     with call.peers.stream():
         try:
-            with call.peers.joining(container.id) if before_start else nullcontext():
+            with joined.joining(call.peers):
                 await pump.begin()
                 stream = await take_over(call.request, stream_type(call.version, pump.tty))
-                await pump.run(stream, stdin=stdin, once=container.spec.stdin_once, detach_keys=keys)
+                once = joined.container.spec.stdin_once
+                await pump.run(stream, stdin=joined.stdin, once=once, detach_keys=joined.detach_keys)
                 await stream.flush()
             await stream.finish()
         finally:

@@ -17,13 +17,13 @@ from skerry.gateway.coordinator import stop as stopping
 from skerry.gateway.coordinator.leftover import soon
 from skerry.gateway.coordinator.owned import owned as owned_by
 from skerry.gateway.docker.checks import check_signal
-from skerry.gateway.docker.create import check_name, parse_create
+from skerry.gateway.docker.create import parse_create
 from skerry.gateway.docker.inspect import inspect as inspect_document
 from skerry.gateway.docker.sandbox import network_name
 from skerry.gateway.errors import BadInput
 from skerry.gateway.peers import Peers
 from skerry.gateway.routes.execs import size
-from skerry.gateway.versions import STOP_SIGNAL
+from skerry.gateway.versions import HEALTH_START_INTERVAL, STOP_SIGNAL
 
 T = TypeVar("T")
 
@@ -35,9 +35,11 @@ async def owned(call: Call, work: Coroutine[Any, Any, T], name: str) -> T:
 
 async def create(call: Call) -> web.StreamResponse:
     """POST /containers/create."""
-    wanted = parse_create(await call.json_body(), call.text("name"), call.text("platform"))
+    wanted = parse_create(await call.json_body(), call.text("name"), call.text("platform"), call.version)
+    if call.version < HEALTH_START_INTERVAL:
+        wanted.without_start_interval()
     answer = await owned(call, creating.create(call.peers, wanted), "create")
-    return json({"Id": answer.container.id, "Warnings": list(answer.warnings)}, 201)
+    return json({"Id": answer.container.id, "Warnings": [*answer.warnings, *wanted.warnings]}, 201)
 
 
 async def inspect(call: Call) -> web.StreamResponse:
@@ -106,7 +108,15 @@ async def kill(call: Call) -> web.StreamResponse:
     """POST /containers/{id}/kill."""
     signal = call.text("signal")
     check_signal(signal)
-    await owned(call, stopping.kill(call.peers, await call.container_id(), call.params["id"], signal), "kill")
+    name = call.params["id"]
+    try:
+        container_id = await call.container_id()
+    except NotFound as error:
+        raise NotFound(f"Cannot kill container: {name}: {error}") from None
+    try:
+        await owned(call, stopping.kill(call.peers, container_id, name, signal), "kill")
+    except InvalidArgument as error:
+        raise BadInput(str(error)) from None
     return empty()
 
 
@@ -127,10 +137,10 @@ async def unpause(call: Call) -> web.StreamResponse:
 async def rename(call: Call) -> web.StreamResponse:
     """POST /containers/{id}/rename."""
     container_id = await call.container_id()  # 404 before a bad name's 400, as dockerd
-    name = check_name(call.text("name"))
+    name = call.text("name")
     if not name:
         raise InvalidArgument("Neither old nor new names may be empty")
-    request = pb.RenameRequest(id=container_id, name=name)
+    request = pb.RenameRequest(id=container_id, name=name.removeprefix("/"))
     answer = await call_again(lambda: call.peers.containers.Rename(request), what="the container service")
     told = networks_pb2.RenameSandboxRequest(container_id=answer.id, name=answer.new_name)
     await soon(call.peers, "rename in the network service", lambda: call.peers.networks.RenameSandbox(told))
@@ -158,7 +168,7 @@ async def top(call: Call) -> web.StreamResponse:
     """GET /containers/{id}/top."""
     request = pb.TopRequest(id=await call.container_id(), ps_args=call.text("ps_args"))
     answer = await call_again(lambda: call.peers.containers.Top(request), what="the container service")
-    return json({"Titles": list(answer.titles), "Processes": [list(row.columns) for row in answer.processes]})
+    return json({"Titles": list(answer.titles), "Processes": [list(row.columns) for row in answer.processes] or None})
 
 
 def not_yet(what: str) -> Handler:
@@ -184,7 +194,4 @@ ROUTES: list[Route] = [
     ("DELETE", "/containers/{id}", remove),
     ("POST", "/containers/{id}/resize", resize),
     ("GET", "/containers/{id}/top", top),
-    ("POST", "/containers/{id}/update", not_yet("updating a container's limits")),
-    ("GET", "/containers/{id}/stats", not_yet("stats")),
-    ("GET", "/containers/{id}/attach/ws", not_yet("attaching over a websocket")),
 ]

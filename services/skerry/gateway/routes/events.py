@@ -14,12 +14,14 @@ from skerry.api.containers.v1 import containers_pb2
 from skerry.api.events.v1 import events_pb2 as pb
 from skerry.api.images.v1 import images_pb2
 from skerry.api.networks.v1 import networks_pb2
+from skerry.core.errors import InvalidArgument
 from skerry.core.lifecycle import Tasks
 from skerry.gateway import filters
 from skerry.gateway.call import Call, Route, streaming
-from skerry.gateway.docker.events import FILTERS, wanted
 from skerry.gateway.docker.events import event as event_document
+from skerry.gateway.docker.events import wanted
 from skerry.gateway.docker.times import timestamp
+from skerry.gateway.errors import BadInput
 from skerry.gateway.peers import Peers
 
 # A service that is away does not hold the others' events back longer than this.
@@ -88,8 +90,10 @@ class _Source:
 async def events(call: Call) -> web.StreamResponse:
     """Replays from ?since=, ordered by time, then follows until ?until= or for ever."""
     now = time.time_ns()
-    since, until = timestamp(call.text("since"), now), timestamp(call.text("until"), now)
-    chosen = filters.parse(call.text("filters"), FILTERS)
+    since, until = _time(call.text("since"), now), _time(call.text("until"), now)
+    chosen = filters.parse(call.text("filters"), None)
+    if until and since > until:
+        raise InvalidArgument(f"`since` time ({call.text('since')}) cannot be after `until` time ({call.text('until')})")
     if until and not since and until <= now:
         since = 1
     queue: asyncio.Queue[pb.Event] = asyncio.Queue(_QUEUE)
@@ -115,6 +119,13 @@ async def events(call: Call) -> web.StreamResponse:
         call.peers.event_listeners -= 1
     await response.write_eof()
     return response
+
+
+def _time(text: str, now: int) -> int:
+    try:
+        return timestamp(text, now)
+    except InvalidArgument:
+        raise BadInput(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
 
 
 async def _follow(

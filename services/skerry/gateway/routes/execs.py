@@ -1,5 +1,6 @@
 """Execs: create, start, resize, inspect."""
 
+import base64
 from typing import Any
 
 import grpc.aio
@@ -7,7 +8,7 @@ from aiohttp import web
 
 from skerry.api.containers.v1 import containers_pb2
 from skerry.api.containers.v1 import execs_pb2 as pb
-from skerry.core.errors import InvalidArgument, NotFound
+from skerry.core.errors import InvalidArgument
 from skerry.core.rpc.channel import call as once
 from skerry.core.rpc.channel import call_again
 from skerry.gateway import detach
@@ -16,7 +17,7 @@ from skerry.gateway.docker import golang
 from skerry.gateway.docker.shapes import EXEC, EXEC_START
 from skerry.gateway.hijack import Taken, take_over
 from skerry.gateway.peers import Peers
-from skerry.gateway.pump import Pump
+from skerry.gateway.pump import Place, Pump, new_hold
 from skerry.gateway.routes.attach import stream_type
 
 _REMEMBERED = 256
@@ -64,16 +65,18 @@ class ExecSession:
         self._peers = peers
         self._opening = opening
 
-    def open(self, offset: int | None) -> Any:
+    def open(self) -> Any:
         """Returns a new call."""
         return self._peers.execs.StartExec()
 
-    def opening(self, offset: int | None) -> pb.StartExecRequest:
+    def opening(self, place: Place | None) -> pb.StartExecRequest:
         """Returns the first request."""
         opening = pb.ExecOpen()
         opening.CopyFrom(self._opening)
-        if offset is not None:
-            opening.offset = offset
+        if place is not None:
+            opening.offset = place.offset
+            if place.sequence is not None:
+                opening.sequence = place.sequence
         return pb.StartExecRequest(open=opening)
 
     def stdin(self, data: bytes) -> pb.StartExecRequest:
@@ -83,16 +86,6 @@ class ExecSession:
     def stdin_end(self) -> pb.StartExecRequest:
         """Returns the end of input."""
         return pb.StartExecRequest(stdin_end=containers_pb2.StdinEnd())
-
-    async def over(self) -> bool:
-        """Tells whether the exec has ended."""
-        if self._peers.stopping.is_set():
-            return True
-        request = pb.GetExecRequest(id=self._opening.id)
-        try:
-            return not (await call_again(lambda: self._peers.execs.GetExec(request), what="the container service")).exec.running
-        except NotFound:
-            return True
 
 
 async def start(call: Call) -> web.StreamResponse:
@@ -106,6 +99,7 @@ async def start(call: Call) -> web.StreamResponse:
     if opening.detach:
         await _start_detached(call, opening)
         return empty(200)
+    opening.hold = new_hold()
     spec = await _spec(call, opening.id)
     keys = detach.parse(spec.detach_keys)
     pump = Pump(ExecSession(call.peers, opening), resume_at=0)
@@ -172,9 +166,9 @@ async def inspect(call: Call) -> web.StreamResponse:
             "OpenStdin": spec.attach_stdin,
             "OpenStderr": spec.attach_stderr,
             "OpenStdout": spec.attach_stdout,
-            "CanRemove": record.HasField("exit_code"),
+            "CanRemove": False,  # Docker sets it minutes after the end, just before it forgets the record
             "ContainerID": record.container_id,
-            "DetachKeys": spec.detach_keys,
+            "DetachKeys": base64.b64encode(detach.parse(spec.detach_keys) if spec.detach_keys else b"").decode(),
             "Pid": record.pid,
         }
     )

@@ -11,14 +11,15 @@ from skerry.core.errors import InvalidArgument, NotFound, SkerryError
 from skerry.core.rpc.channel import call as once
 from skerry.core.rpc.channel import call_again
 from skerry.gateway import filters, platforms
-from skerry.gateway.call import Call, Route, empty, json
+from skerry.gateway.call import Call, Route, empty, encoded, json, json_text
+from skerry.gateway.docker import origins
 from skerry.gateway.docker.images import history as history_document
 from skerry.gateway.docker.images import inspect as inspect_document
 from skerry.gateway.docker.images import join_reference, summary
 from skerry.gateway.docker.names import familiar
 from skerry.gateway.docker.times import timestamp
 from skerry.gateway.routes.listing import containers
-from skerry.gateway.versions import PLATFORM_OF_INSPECT, SHORT_IMAGE_TEXT
+from skerry.gateway.versions import IMAGE_ORIGIN, MANIFESTS_OF_LIST, PLATFORM_OF_INSPECT, PLATFORMS_OF_REMOVAL, SHORT_IMAGE_TEXT
 
 _FILTERS = frozenset({"before", "dangling", "label", "reference", "since", "until"})
 _PRUNE_FILTERS = frozenset({"dangling", "label", "label!", "until"})
@@ -39,14 +40,34 @@ async def listing(call: Call) -> web.StreamResponse:
     if (dangling := wanted.boolean("dangling")) is not None:
         request.dangling = dangling
     request.hide_intermediate = not call.flag("all")
-    request.brief = not call.flag("shared-size")
+    request.origin = call.version >= MANIFESTS_OF_LIST and call.flag("manifests")
+    if not call.flag("shared-size") and not request.origin:
+        request.brief = True
+        return await _brief(call, request)
 
     async def read() -> list[pb.Image]:
-        return [image async for item in call.peers.images.List(request) for image in (item.images or [item.image])]
+        return [item.image async for item in call.peers.images.List(request)]
 
     found = await call_again(read, what=_WHAT)
     shared = _shared_sizes(found) if call.flag("shared-size") else {}
-    return json([summary(image, call.version, shared_size=shared.get(image.id, -1)) for image in found])
+    documents = [summary(image, call.version, shared_size=shared.get(image.id, -1)) for image in found]
+    if request.origin:
+        every = await containers(call.peers)
+        for image, document in zip(found, documents, strict=True):
+            if image.HasField("descriptor"):
+                document["Manifests"] = origins.manifests(image, every)
+                if call.version >= IMAGE_ORIGIN:
+                    document["Descriptor"] = origins.descriptor(image.descriptor)
+    return json(documents)
+
+
+async def _brief(call: Call, request: pb.ListRequest) -> web.StreamResponse:
+    listed = await call_again(lambda: call.peers.image_lists.ask(call.peers.images, request), what=_WHAT)
+    answer = listed.encoded(call.version)
+    if answer is None:
+        answer = encoded([summary(image, call.version) for image in listed.images])
+        listed.keep(call.version, answer)
+    return json_text(answer)
 
 
 def _shared_sizes(images: list[pb.Image]) -> dict[str, int]:
@@ -54,13 +75,14 @@ def _shared_sizes(images: list[pb.Image]) -> dict[str, int]:
     for image in images:
         for layer in image.layers:
             users[layer.chain_id] = users.get(layer.chain_id, 0) + 1
-    return {image.id: sum(layer.size for layer in image.layers if users[layer.chain_id] > 1) for image in images}
+    return {image.id: sum(layer.files_size for layer in image.layers if users[layer.chain_id] > 1) for image in images}
 
 
-async def get(call: Call, name: str) -> pb.Image:
+async def get(call: Call, name: str, *, origin: bool = False) -> pb.Image:
     """Returns an image. Raises NotFound in the words of the request's version."""
+    request = pb.GetRequest(image=name, origin=origin)
     try:
-        return (await call_again(lambda: call.peers.images.Get(pb.GetRequest(image=name)), what=_WHAT)).image
+        return (await call_again(lambda: call.peers.images.Get(request), what=_WHAT)).image
     except NotFound:
         text = f"No such image: {familiar(name)}"
         raise NotFound(text if call.version >= SHORT_IMAGE_TEXT else f"no such image: {name}: {text}") from None
@@ -69,10 +91,20 @@ async def get(call: Call, name: str) -> pb.Image:
 async def inspect(call: Call) -> web.StreamResponse:
     """GET /images/{name}/json."""
     name = call.params["name"]
-    image = await get(call, name)
-    if call.version >= PLATFORM_OF_INSPECT and (wanted := platforms.parameter(call)):
+    wanted = platforms.parameter(call, PLATFORM_OF_INSPECT)
+    origin = call.version >= IMAGE_ORIGIN
+    manifests = origin and call.flag("manifests")
+    if wanted and manifests:
+        raise InvalidArgument("conflicting options: manifests and platform options cannot both be set")
+    image = await get(call, name, origin=origin)
+    if wanted:
         platforms.check(wanted, name, image)
-    return json(inspect_document(image, call.version))
+    document = inspect_document(image, call.version)
+    if image.HasField("descriptor"):
+        document["Descriptor"] = origins.descriptor(image.descriptor)
+        if manifests:
+            document["Manifests"] = origins.manifests(image, await containers(call.peers))
+    return json(document)
 
 
 async def history(call: Call) -> web.StreamResponse:
@@ -97,6 +129,11 @@ async def tag(call: Call) -> web.StreamResponse:
 async def remove(call: Call) -> web.StreamResponse:
     """DELETE /images/{name}."""
     name = call.params["name"]
+    if wanted := platforms.several(call, PLATFORMS_OF_REMOVAL):
+        # An image of this store is for one platform: that is what goes.
+        image = await get(call, name)
+        for one in wanted:
+            platforms.check(one, name, image)
     request = pb.RemoveRequest(
         image=name, force=call.flag("force"), no_prune=call.flag("noprune"), running_holders=await _running_holders(call)
     )

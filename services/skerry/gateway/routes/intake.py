@@ -14,6 +14,7 @@ from skerry.core.errors import SkerryError
 from skerry.gateway import platforms
 from skerry.gateway.beside import beside
 from skerry.gateway.call import Call, Route
+from skerry.gateway.docker.commit import check_changes
 from skerry.gateway.docker.images import join_reference, progress
 from skerry.gateway.routes.output import Output, prepare, store_there
 from skerry.gateway.sending import boot_id, pour
@@ -97,6 +98,7 @@ async def import_(call: Call) -> web.StreamResponse:
             )
         )
 
+    check_changes(call.request.query.getall("changes", []), call.version)
     await store_there(call)
     output = Output(call)
     with ExitStack() as stack:

@@ -44,6 +44,12 @@ async def inspect(call: Call) -> web.StreamResponse:
     return json(network(found, endpoints=True))
 
 
+async def prune(call: Call) -> web.StreamResponse:
+    """POST /networks/prune: there are only the predefined networks, which no prune removes."""
+    filters.parse(call.text("filters"), {"label", "label!", "until"})
+    return json({"NetworksDeleted": None})
+
+
 def _not_yet(what: str) -> Handler:
     async def refuse(call: Call) -> web.StreamResponse:
         raise NotSupported(f"{what} is not supported yet")
@@ -54,7 +60,7 @@ def _not_yet(what: str) -> Handler:
 ROUTES: list[Route] = [
     ("GET", "/networks", listing),
     ("POST", "/networks/create", _not_yet("creating networks")),
-    ("POST", "/networks/prune", _not_yet("pruning networks")),
+    ("POST", "/networks/prune", prune),
     ("GET", "/networks/{id}", inspect),
     ("DELETE", "/networks/{id}", _not_yet("removing networks")),
     ("POST", "/networks/{id}/connect", _not_yet("connecting containers to networks")),

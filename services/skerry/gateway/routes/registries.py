@@ -10,11 +10,13 @@ from skerry.api.images.v1 import images_pb2 as pb
 from skerry.core.errors import Failed, InvalidArgument, SkerryError
 from skerry.core.rpc.channel import call as once
 from skerry.core.rpc.channel import call_again
-from skerry.gateway import filters
+from skerry.gateway import filters, platforms
 from skerry.gateway.call import Call, Route, json, registry_auth
 from skerry.gateway.docker.images import failure, join_reference, progress
+from skerry.gateway.docker.origins import platform
 from skerry.gateway.errors import BadInput, status_of
 from skerry.gateway.routes.output import Output, store_there
+from skerry.gateway.versions import PLATFORM_OF_PUSH
 
 _WHAT = "the image store"
 _SEARCH_FILTERS = frozenset({"is-automated", "is-official", "stars"})
@@ -63,6 +65,10 @@ async def push(call: Call) -> web.StreamResponse:
     name, tag = call.params["name"], call.text("tag")
     reference = join_reference(name, tag)
     request = pb.PushRequest(reference=reference, auth=auth, all_tags=not tag and ":" not in name.rpartition("/")[2])
+    if (wanted := platforms.parameter(call, PLATFORM_OF_PUSH)) and not request.all_tags:
+        platforms.check(
+            wanted, reference, (await call_again(lambda: call.peers.images.Get(pb.GetRequest(image=reference)), what=_WHAT)).image
+        )
     await store_there(call)
     output = Output(call)
     stream = call.peers.images.Push(request)
@@ -155,13 +161,7 @@ async def distribution(call: Call) -> web.StreamResponse:
     request = pb.DescribeRequest(reference=name, auth=_header_auth(call))
     answer = await call_again(lambda: call.peers.images.Describe(request), what=_WHAT)
     descriptor = {"mediaType": answer.media_type, "digest": answer.digest, "size": answer.size}
-    return json({"Descriptor": descriptor, "Platforms": [_platform(one) for one in answer.platforms] or None})
-
-
-def _platform(text: str) -> dict[str, str]:
-    os, _, rest = text.partition("/")
-    architecture, _, variant = rest.partition("/")
-    return {"architecture": architecture, "os": os, **({"variant": variant} if variant else {})}
+    return json({"Descriptor": descriptor, "Platforms": [platform(one) for one in answer.platforms] or None})
 
 
 ROUTES: list[Route] = [

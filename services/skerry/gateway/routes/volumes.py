@@ -24,26 +24,31 @@ _WHAT = "the container service"
 
 async def every_volume(peers: Peers, *, size: bool = False) -> list[pb.Volume]:
     """Returns all volumes of the node by name, with their sizes when asked for."""
+    return (await _volumes_and_warnings(peers, size=size))[0]
 
-    async def read() -> list[pb.Volume]:
-        return [item.volume async for item in peers.volumes.ListVolumes(pb.ListVolumesRequest(size=size))]
 
-    return await call_again(read, what=_WHAT)
+async def _volumes_and_warnings(peers: Peers, *, size: bool = False) -> tuple[list[pb.Volume], list[str]]:
+    async def read() -> list[pb.ListVolumesResponse]:
+        return [item async for item in peers.volumes.ListVolumes(pb.ListVolumesRequest(size=size))]
+
+    items = await call_again(read, what=_WHAT)
+    return [item.volume for item in items if item.HasField("volume")], [item.warning for item in items if item.warning]
 
 
 async def listing(call: Call) -> web.StreamResponse:
     """GET /volumes."""
     wanted = filters.parse(call.text("filters"), _FILTERS)
     dangling = wanted.boolean("dangling")
+    volumes, warnings = await _volumes_and_warnings(call.peers)
     found = [
         value
-        for value in await every_volume(call.peers)
+        for value in volumes
         if (dangling is None or dangling == (value.ref_count == 0))
         and wanted.matches("driver", [value.driver])
         and ("name" not in wanted or any(_named(value.name, text) for text in wanted.get("name")))
         and wanted.labels_match(dict(value.labels))
     ]
-    return json({"Volumes": [volume(value) for value in found], "Warnings": None})
+    return json({"Volumes": [volume(value) for value in found], "Warnings": warnings or None})
 
 
 def _named(name: str, text: str) -> bool:
@@ -96,6 +101,8 @@ async def prune(call: Call) -> web.StreamResponse:
         for value in await every_volume(call.peers)
         if (named or value.anonymous)
         and value.ref_count == 0
+        # Nor are plugins' volumes.
+        and value.driver == "local"
         # What its options mount is not ours to delete, as in Docker.
         and not value.options
         and wanted.labels_match(dict(value.labels))

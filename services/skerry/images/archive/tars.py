@@ -63,7 +63,7 @@ def members(source: Any) -> Iterator[tuple[Member, Content | None]]:
         number += 1
         if number > _MAX_ENTRIES:
             raise InvalidArgument(f"archive has more than {_MAX_ENTRIES} entries")
-        kind, size = block[156:157], _number(block[124:136])
+        kind, size = block[156:157], octal_or_binary(block[124:136])
         if kind in (b"x", b"g", b"L", b"K"):
             data = _extended(source, size)
             if kind == b"x":
@@ -100,7 +100,7 @@ def _header(source: Any) -> bytes | None:
 
 def _sums(block: bytes) -> bool:
     try:
-        told = _number(block[148:156])
+        told = octal_or_binary(block[148:156])
     except InvalidArgument:
         return False
     rest = block[:148] + block[156:]
@@ -129,7 +129,8 @@ def _extended(source: Any, size: int) -> bytes:
     return data
 
 
-def _number(field: bytes) -> int:
+def octal_or_binary(field: bytes) -> int:
+    """Reads a number of a header. Raises InvalidArgument."""
     if field[0] & 0x80:
         # Base 256, for what octal digits cannot say. Negative numbers have the next bit set.
         value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")

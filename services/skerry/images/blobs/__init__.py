@@ -4,7 +4,7 @@ All methods block; they run on threads. A layer is put in as its plain tar under
 file (blobs/files.py), or as the compressed blob only (blobs/s3.py), read back as the plain tar all the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
@@ -72,8 +72,11 @@ class PathWriter(Protocol):
     # An empty file of the store's.
     path: str
 
-    def take(self, limit: int) -> tuple[str, int]:
-        """Reads what was written there and makes it durable; returns digest and size. Raises InvalidArgument above limit bytes, Failed."""
+    def take(self, limit: int, seen: Callable[[memoryview], None] | None = None) -> tuple[str, int]:
+        """Reads what was written there and makes it durable; returns digest and size. seen is given all bytes, piece by piece.
+
+        Raises InvalidArgument above limit bytes, Failed.
+        """
 
 
 class Blobs(Protocol):

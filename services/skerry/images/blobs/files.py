@@ -5,7 +5,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from typing import BinaryIO
@@ -55,7 +55,7 @@ class _Writer:
         sync_directory(self._blobs.folder)
         return digest, self._size
 
-    def take(self, limit: int) -> tuple[str, int]:
+    def take(self, limit: int, seen: Callable[[memoryview], None] | None = None) -> tuple[str, int]:
         """Takes what another process wrote into `path` instead of calling write."""
         # The disk writes while the processor hashes.
         with ThreadPoolExecutor(1) as disk, open(self.path, "rb", buffering=0) as file:
@@ -63,6 +63,8 @@ class _Writer:
             buffer = memoryview(bytearray(_PIECE))
             while count := file.readinto(buffer):
                 self._hash.update(buffer[:count])
+                if seen is not None:
+                    seen(buffer[:count])
                 self._size += count
                 if self._size > limit:
                     raise InvalidArgument(f"layer is larger than {limit} bytes")

@@ -88,8 +88,8 @@ class Bucket:
         except NotFound:
             return None
 
-    def put(self, key: str, data: bytes) -> None:
-        """Stores an object whole."""
+    def put(self, key: str, data: Any) -> None:
+        """Stores an object whole: bytes, or what reads as a file does."""
         with translated(key):
             self.client.put_object(**self.where(key), Body=data)
 

@@ -1,5 +1,6 @@
 """Objects of a bucket as streams: an upload in parts that is seen only when it is finished, a download that goes on where it broke."""
 
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +14,31 @@ from skerry.images.blobs.s3_client import Bucket, translated
 _PART = 5 << 20
 _READ_ATTEMPTS = 5
 _CHUNK = 1 << 20
+
+
+class _Body:
+    """Bytes that are sent where they lie: of a bytearray boto3 would make a copy."""
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+        self._at = 0
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def read(self, size: int | None = -1) -> bytes:
+        end = len(self._view) if size is None or size < 0 else self._at + size
+        data = bytes(self._view[self._at : end])
+        self._at += len(data)
+        return data
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        begin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: len(self._view)}[whence]
+        self._at = min(max(0, begin + offset), len(self._view))
+        return self._at
 
 
 class Spares:
@@ -77,9 +103,9 @@ class Upload:
         self._sending = self._threads.submit(self._put, len(self._etags) + 1, self._lent)
 
     def _put(self, number: int, part: bytearray) -> str:
-        with translated(self._key):
+        with translated(self._key), memoryview(part) as view:
             where = self._bucket.where(self._key)
-            return str(self._bucket.client.upload_part(**where, UploadId=self._id, PartNumber=number, Body=part)["ETag"])
+            return str(self._bucket.client.upload_part(**where, UploadId=self._id, PartNumber=number, Body=_Body(view))["ETag"])
 
     def _sent(self) -> None:
         if self._sending is not None:
@@ -97,7 +123,8 @@ class Upload:
     def finish(self, key: str) -> None:
         """Makes all that was written the object `key`. Raises Failed, Unavailable."""
         if not self._id:
-            self._bucket.put(key, bytes(self._buffer[: self._filled]))
+            with memoryview(self._buffer) as whole, whole[: self._filled] as view:
+                self._bucket.put(key, _Body(view))
             self._finished = True
             return
         if self._filled:

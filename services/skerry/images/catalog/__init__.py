@@ -12,11 +12,23 @@ from skerry.images.catalog.repositories import Repositories
 
 
 class LayerRecord(msgspec.Struct, frozen=True):
-    """One layer: the uncompressed tar in the blob store, and the compressed form it came in (empty: not kept)."""
+    """One layer: the uncompressed tar in the blob store, and the compressed form that is kept beside it (empty: none).
+
+    Of a layer that was here when its image was pulled the compressed form is what some manifest says it is: who gives it on proves it first
+    (compress.Forms).
+    """
 
     diff_id: str
+    # Bytes of the tar.
     size: int
     compressed: str = ""
+    # Bytes of its files (measure.py); -1: not known, in records of stores before this was counted, or of a tar that was not understood.
+    files: int = -1
+
+    @property
+    def shown(self) -> int:
+        """What Docker's commands call the layer's size."""
+        return self.files if self.files >= 0 else self.size
 
 
 class ImageRecord(msgspec.Struct, frozen=True):
@@ -113,6 +125,12 @@ class Catalog(PushRecords, Repositories, Protocol):
 
     async def all(self) -> list[Entry]:
         """Returns every image, newest first."""
+
+    async def revision(self) -> str:
+        """Returns a text that differs whenever the catalog has changed since; "" when that is not known.
+
+        Asked before `all`, it belongs to that list or an older one.
+        """
 
     async def children(self, parent: str) -> list[ImageRecord]:
         """Returns the images that were made of a parent (empty: of none), newest first."""

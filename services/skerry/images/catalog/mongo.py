@@ -5,14 +5,14 @@
     kept     a layer that no image need have, for a holder
 
 A name moves by one update of its document, a lease comes and goes by one of its image's. What spans both is decided by one conditional
-update of the image: `version` counts all changes of its leases and names, `arriving` says that names are about to be pointed at it (no
-removal succeeds meanwhile), `dead` and `leaving` (tokens of names) say that it or they are gone. From then on no reader sees them; who
-comes next finishes what is left to be deleted, if the one that decided did not.
+update of the image: `version` counts all changes of its leases and names, `arriving` says which names are about to be pointed at it (no
+removal succeeds meanwhile, see mongo_arrivals.py), `dead` and `leaving` (tokens of names) say that it or they are gone. From then on no
+reader sees them; who comes next finishes what is left to be done, if the one that decided did not.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -21,17 +21,15 @@ from pymongo.errors import DuplicateKeyError
 
 from skerry.api.events.v1 import events_pb2
 from skerry.core.errors import InvalidArgument, NotFound
-from skerry.core.ids import new_id
 from skerry.core.lifecycle import background
 from skerry.images.catalog import Entry, ImageRecord, LayerRecord, Names
 from skerry.images.catalog.mongo_answers import Db, Document, answered, open_mongo
+from skerry.images.catalog.mongo_arrivals import MongoArrivals, arrival
 from skerry.images.catalog.mongo_events import MongoJournal
 from skerry.images.catalog.mongo_pushes import MongoPushes
 from skerry.images.catalog.mongo_repositories import MongoRepositories
 from skerry.images.catalog.mongo_turns import MongoTurns
 
-# Pointing names takes milliseconds. One that takes longer than this has died over it.
-_ARRIVAL_SECONDS = 20.0
 _PAUSE = 0.05
 _RECORD = msgspec.msgpack.Decoder(ImageRecord)
 _LAYER = msgspec.msgpack.Decoder(LayerRecord)
@@ -40,7 +38,7 @@ _ALIVE = {"dead": False}
 _SHOWN = {"dead": False, "fresh": False}
 
 
-class MongoCatalog(MongoPushes, MongoRepositories, MongoTurns):
+class MongoCatalog(MongoPushes, MongoRepositories, MongoTurns, MongoArrivals):
     """Catalog over a database. Made by `open_mongo_catalog`."""
 
     def __init__(self, database: Db) -> None:
@@ -57,7 +55,7 @@ class MongoCatalog(MongoPushes, MongoRepositories, MongoTurns):
         """Makes the indexes, and ends what a service that died had decided. To be called once, before all else."""
         for field in ("image", "token"):
             await self._names.create_index(field)
-        for field in ("holders", "leaving", "dead", "blobs", "parent"):
+        for field in ("holders", "leaving", "dead", "blobs", "parent", "arriving.time"):
             await self._images.create_index(field)
         for field in ("holder", "diff_id"):
             await self._kept.create_index(field)
@@ -77,50 +75,27 @@ class MongoCatalog(MongoPushes, MongoRepositories, MongoTurns):
         *,
         holder: str = "",
     ) -> None:
-        arrival = _arrival()
+        told = arrival([*((name, False) for name in names), *((name, True) for name in digests)], events)
         holders = [holder] if holder else []
         more = {"documents": {"$each": documents}, "holders": {"$each": holders}}
         while True:
-            update = {"$addToSet": more, "$push": {"arriving": arrival}, "$inc": {"version": 1}}
+            update = {"$addToSet": more, "$push": {"arriving": told}, "$inc": {"version": 1}}
             if (await self._images.update_one({"_id": image.id, **_ALIVE}, update)).matched_count:
                 break
             try:
-                await self._images.insert_one(_document(image, documents, holders, arrival))
+                await self._images.insert_one(_document(image, documents, holders, told))
                 break
             except DuplicateKeyError:
                 await self._finish(image.id)  # it is dead, or another service added it now
-        await self._point(image.id, [*((name, False) for name in names), *((name, True) for name in digests)], arrival)
-        await self._say(events)
-
-    async def _point(self, image_id: str, names: Iterable[tuple[str, bool]], arrival: Document) -> None:
-        """Points names at an image that says already that they arrive."""
-        tokens = []
-        for name, is_digest in names:
-            token = new_id()[:32]
-            tokens.append(token)
-            target = {"image": image_id, "is_digest": is_digest, "time_ns": time.time_ns(), "token": token}
-            old = await self._names.find_one({"_id": name})
-            if old is not None and old["image"] != image_id:
-                # Who has just decided on that image's removal by its names decides anew.
-                await self._images.update_one({"_id": old["image"]}, {"$inc": {"version": 1}})
-            try:
-                await self._names.update_one({"_id": name}, {"$set": target}, upsert=True)
-            except DuplicateKeyError:  # made by another service at the same time
-                await self._names.update_one({"_id": name}, {"$set": target})
-        arrived = {"$pull": {"arriving": {"token": arrival["token"]}}, "$inc": {"version": 1}, "$set": {"fresh": False}}
-        if (await self._images.update_one({"_id": image_id, **_ALIVE}, arrived)).matched_count == 0:
-            # This took so long that it was held for dead, and the image was removed.
-            await self._names.delete_many({"token": {"$in": tokens}})
-            raise NotFound(f"No such image: {image_id}")
+        await self.arrive(image.id, told)
 
     @answered
     async def tag(self, image_id: str, name: str, event: events_pb2.Event) -> None:
-        arrival = _arrival()
-        update = {"$push": {"arriving": arrival}, "$inc": {"version": 1}}
+        told = arrival([(name, False)], [event])
+        update = {"$push": {"arriving": told}, "$inc": {"version": 1}}
         if (await self._images.update_one({"_id": image_id, **_ALIVE}, update)).matched_count == 0:
             raise NotFound(f"No such image: {image_id}")
-        await self._point(image_id, [(name, False)], arrival)
-        await self._say([event])
+        await self.arrive(image_id, told)
 
     @answered
     async def children(self, parent: str) -> list[ImageRecord]:
@@ -171,6 +146,9 @@ class MongoCatalog(MongoPushes, MongoRepositories, MongoTurns):
         images.sort(key=lambda image: (-image["created_ns"], image["_id"]))
         return [_made(image, names.get(image["_id"], [])) for image in images]
 
+    async def revision(self) -> str:
+        return ""  # a database of many writers, which counts nothing
+
     @answered
     async def remove(self, seen: Entry, untag: tuple[str, ...], *, delete: bool, events: list[events_pb2.Event]) -> bool:
         image_id = seen.image.id
@@ -182,13 +160,15 @@ class MongoCatalog(MongoPushes, MongoRepositories, MongoTurns):
         now = _made(image, names)
         if (now.names.tags, now.names.digests, now.holders) != (seen.names.tags, seen.names.digests, seen.holders):
             return False
-        if any(one["time"] > time.time() - _ARRIVAL_SECONDS for one in image["arriving"]):
+        if await self.take_over(image):
+            return False
+        if image["arriving"]:
             await asyncio.sleep(_PAUSE)
             return False
         leaving = [name["token"] for name in names if delete or name["_id"] in untag]
         decided = await self._images.update_one(
             {"_id": image_id, "version": image["version"], **_ALIVE},
-            {"$set": {"dead": delete, "arriving": [], "leaving": [*image["leaving"], *leaving]}, "$inc": {"version": 1}},
+            {"$set": {"dead": delete, "leaving": [*image["leaving"], *leaving]}, "$inc": {"version": 1}},
         )
         if decided.matched_count == 0:
             return False
@@ -211,9 +191,7 @@ class MongoCatalog(MongoPushes, MongoRepositories, MongoTurns):
     async def _finish_all(self) -> None:
         async for image in self._images.find({"$or": [{"dead": True}, {"leaving": {"$ne": []}}]}, {"_id": 1}):
             await self._finish(image["_id"])
-        # Added by a service that died before its names were there: whole, so it is shown.
-        late = {"fresh": True, "stored": {"$lt": time.time() - _ARRIVAL_SECONDS}}
-        await self._images.update_many(late, {"$set": {"fresh": False}, "$inc": {"version": 1}})
+        await self.take_over_all()
 
     @answered
     async def acquire(self, image_id: str, holder: str) -> Entry:
@@ -277,25 +255,22 @@ class MongoCatalog(MongoPushes, MongoRepositories, MongoTurns):
 
     @answered
     async def pushed(self, image_id: str, name: str, document: str, events: list[events_pb2.Event]) -> None:
-        arrival = _arrival()
-        update = {"$addToSet": {"documents": document}, "$push": {"arriving": arrival}, "$inc": {"version": 1}}
-        if (await self._images.update_one({"_id": image_id, **_ALIVE}, update)).matched_count:
-            try:
-                await self._point(image_id, [(name, True)], arrival)
-            except NotFound:
-                pass  # removed meanwhile
-        await self._say(events)
+        told = arrival([(name, True)], events)
+        update = {"$addToSet": {"documents": document}, "$push": {"arriving": told}, "$inc": {"version": 1}}
+        if (await self._images.update_one({"_id": image_id, **_ALIVE}, update)).matched_count == 0:
+            await self._say(events)
+            return
+        try:
+            await self.arrive(image_id, told)
+        except NotFound:
+            pass  # removed meanwhile
 
     async def _say(self, events: list[events_pb2.Event]) -> None:
         for event in events:
             await self.journal.publish(event)
 
 
-def _arrival() -> Document:
-    return {"token": new_id()[:32], "time": time.time()}
-
-
-def _document(image: ImageRecord, documents: list[str], holders: list[str], arrival: Document) -> Document:
+def _document(image: ImageRecord, documents: list[str], holders: list[str], told: Document) -> Document:
     blobs = {blob for layer in image.layers for blob in (layer.diff_id, layer.compressed)} - {""}
     return {
         "_id": image.id,
@@ -310,7 +285,7 @@ def _document(image: ImageRecord, documents: list[str], holders: list[str], arri
         "fresh": True,
         "stored": time.time(),
         "leaving": [],
-        "arriving": [arrival],
+        "arriving": [told],
     }
 
 
@@ -333,5 +308,5 @@ async def open_mongo_catalog(url: str) -> AsyncIterator[MongoCatalog]:
     async with open_mongo(url) as database:
         catalog = MongoCatalog(database)
         await catalog.prepare()
-        async with background(catalog.journal.follow()):
+        async with background(catalog.journal.follow()), background(catalog.taking_over()):
             yield catalog

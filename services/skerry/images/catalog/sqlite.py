@@ -1,6 +1,7 @@
 """The catalog in one SQLite file."""
 
 import functools
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -81,6 +82,8 @@ class SqliteCatalog(SqlitePushes, SqliteRepositories):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self.journal = Journal(database)
+        # The counters of `revision` begin anew with each process.
+        self._name = os.urandom(8).hex()
 
     async def add(
         self,
@@ -143,6 +146,14 @@ class SqliteCatalog(SqlitePushes, SqliteRepositories):
                 holders.setdefault(image, []).append(holder)
             rows = db.execute("SELECT id, body FROM image ORDER BY created_ns DESC, id").fetchall()
             return [_made(body, names.get(image, ()), holders.get(image, ())) for image, body in rows]
+
+        return await self._database.read(work)
+
+    async def revision(self) -> str:
+        def work(db: sqlite3.Connection) -> str:
+            # The first tells what others wrote into the file, the second what this connection did.
+            (others,) = db.execute("PRAGMA data_version").fetchone()
+            return f"{self._name}.{others}.{db.total_changes}"
 
         return await self._database.read(work)
 

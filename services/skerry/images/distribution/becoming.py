@@ -73,8 +73,8 @@ class Becoming:
         familiar = parse(f"{repository}:{tags[0]}").familiar
         said = library.event("load", manifest.digest_of(config), config, familiar)
         await self._shelf.storing.store(Incoming(config, layers), [f"{repository}:{tag}" for tag in tags], by_digest, kept, [said])
-        gzip = [(one, layer) for (one, _), layer in zip(pairs, layers, strict=True) if layer.compressed]
-        await self._shelf.catalog.remember([Form(layer.diff_id, one.digest, one.size) for one, layer in gzip])
+        came = [(one, layer) for (one, _), layer in zip(pairs, layers, strict=True) if layer.kind]
+        await self._shelf.catalog.remember([Form(layer.diff_id, one.digest, one.size, compression=layer.kind) for one, layer in came])
         return image.config.digest
 
     async def _layer(self, one: manifest.Descriptor, diff_id: str) -> Stored:
@@ -94,7 +94,7 @@ class Becoming:
                     expected_diff=diff_id,
                     expected=one.digest,
                 )
-            return Stored(diff_id, stored.size, one.digest if one.digest != diff_id else "")
+            return Stored(diff_id, stored.size, one.digest if one.digest != diff_id else "", stored.files, stored.came, stored.kind)
 
         # Only a form that was found right once may be believed.
         believed = one.digest == diff_id or one.digest in {form.digest for form in await self._shelf.catalog.forms(diff_id)}

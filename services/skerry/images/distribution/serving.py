@@ -7,7 +7,7 @@ from skerry.images import library, manifest
 from skerry.images.blobs import Blobs
 from skerry.images.catalog import Entry
 from skerry.images.catalog.repositories import BlobPlace, ManifestRecord
-from skerry.images.compress import GZIP, Compressing
+from skerry.images.compress import GZIP, Compressing, Forms
 from skerry.images.distribution import documents
 from skerry.images.distribution.refusals import Refusal
 from skerry.images.distribution.shelf import Shelf
@@ -23,6 +23,7 @@ class Serving:
     def __init__(self, shelf: Shelf, compressing: Compressing) -> None:
         self._shelf = shelf
         self._compressing = compressing
+        self._forms = Forms(shelf.catalog, shelf.blobs, shelf.streams)
         self._turns = Singly()
 
     async def by_digest(self, repository: str, digest: str) -> ManifestRecord:
@@ -97,16 +98,24 @@ class Serving:
             needed = [one.digest for one in documents.blobs_of(document)[1:]]
             plain = {layer.diff_id for layer in entry.image.layers}
             # An archive's manifest may name plain tars; they go out compressed.
-            if all([one not in plain and await self._shelf.has(one) for one in needed]):
+            if not all([one not in plain and await self._shelf.has(one) for one in needed]):
+                continue
+            # What a manifest of elsewhere says of layers that were here when it came nobody has seen: see docs/decisions/0009.
+            if digest in own or await self._are(entry, needed):
                 return digest
         return None
+
+    async def _are(self, entry: Entry, digests: list[str]) -> bool:
+        """Tells whether these blobs are the image's layers."""
+        layers = entry.image.layers
+        return len(layers) == len(digests) and all([await self._forms.has(layer, one) for layer, one in zip(layers, digests, strict=True)])
 
     async def _written(self, entry: Entry) -> str:
         """Writes a manifest for the image, of layers compressed once; returns its digest."""
         layers = []
         for layer in entry.image.layers:
             digest = layer.compressed
-            if not digest or not await asyncio.to_thread(_is_gzip, self._shelf.blobs, digest):
+            if not digest or not await asyncio.to_thread(_is_gzip, self._shelf.blobs, digest) or not await self._forms.has(layer, digest):
                 digest = (await self._compressing.form(layer.diff_id, lambda done: None)).digest
             layers.append(Descriptor(digest, await asyncio.to_thread(self._shelf.blobs.size, digest)))
         data = manifest.write(Descriptor(entry.image.id, len(entry.image.config)), layers)

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import socket
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_interface
 
 from skerry.networks import namespaces
 from skerry.networks.netlink import (
@@ -71,6 +71,7 @@ class BridgeDriver:
             eth0 = socket.if_nametoindex("eth0")
             within.send(
                 new_address(eth0, IPv4Interface(f"{endpoint.address}/{endpoint.prefix}")),
+                *(new_address(eth0, ip_interface(address)) for address in endpoint.link_local),
                 set_link(eth0, up=True),
                 default_route(eth0, IPv4Address(endpoint.gateway).packed),
             )

@@ -192,8 +192,35 @@ class Device(_message.Message):
     permissions: str
     def __init__(self, path_on_host: _Optional[str] = ..., path_in_container: _Optional[str] = ..., permissions: _Optional[str] = ...) -> None: ...
 
+class DeviceRequest(_message.Message):
+    __slots__ = ("driver", "count", "device_ids", "capabilities", "options")
+    class OptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    DRIVER_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_IDS_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    driver: str
+    count: int
+    device_ids: _containers.RepeatedScalarFieldContainer[str]
+    capabilities: _containers.RepeatedCompositeFieldContainer[CapabilitySet]
+    options: _containers.ScalarMap[str, str]
+    def __init__(self, driver: _Optional[str] = ..., count: _Optional[int] = ..., device_ids: _Optional[_Iterable[str]] = ..., capabilities: _Optional[_Iterable[_Union[CapabilitySet, _Mapping]]] = ..., options: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class CapabilitySet(_message.Message):
+    __slots__ = ("names",)
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class ContainerSpec(_message.Message):
-    __slots__ = ("hostname", "domainname", "user", "working_dir", "entrypoint", "cmd", "env", "labels", "tty", "open_stdin", "stdin_once", "attach_stdin", "attach_stdout", "attach_stderr", "stop_signal", "stop_timeout", "exposed_ports", "volumes", "healthcheck_json", "mounts", "readonly_rootfs", "init", "restart_policy", "auto_remove", "network_mode", "network_disabled", "pid_mode", "ipc_mode", "uts_mode", "cgroupns_mode", "userns_mode", "cap_add", "cap_drop", "privileged", "security_opt", "resources", "ulimits", "devices", "device_cgroup_rules", "sysctls", "group_add", "shm_size", "oom_score_adj", "cgroup_parent", "runtime", "masked_paths", "readonly_paths", "console_height", "console_width", "volumes_from", "storage_opt", "annotations", "volume_driver", "ipc_shareable")
+    __slots__ = ("hostname", "domainname", "user", "working_dir", "entrypoint", "cmd", "env", "labels", "tty", "open_stdin", "stdin_once", "attach_stdin", "attach_stdout", "attach_stderr", "stop_signal", "stop_timeout", "exposed_ports", "volumes", "healthcheck_json", "mounts", "readonly_rootfs", "init", "restart_policy", "auto_remove", "network_mode", "network_disabled", "pid_mode", "ipc_mode", "uts_mode", "cgroupns_mode", "userns_mode", "cap_add", "cap_drop", "privileged", "security_opt", "resources", "ulimits", "devices", "device_cgroup_rules", "sysctls", "group_add", "shm_size", "oom_score_adj", "cgroup_parent", "runtime", "masked_paths", "readonly_paths", "console_height", "console_width", "volumes_from", "storage_opt", "annotations", "volume_driver", "ipc_shareable", "shell", "device_requests")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -276,6 +303,8 @@ class ContainerSpec(_message.Message):
     ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
     VOLUME_DRIVER_FIELD_NUMBER: _ClassVar[int]
     IPC_SHAREABLE_FIELD_NUMBER: _ClassVar[int]
+    SHELL_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     hostname: str
     domainname: str
     user: str
@@ -330,7 +359,9 @@ class ContainerSpec(_message.Message):
     annotations: _containers.ScalarMap[str, str]
     volume_driver: str
     ipc_shareable: bool
-    def __init__(self, hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., user: _Optional[str] = ..., working_dir: _Optional[str] = ..., entrypoint: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., cmd: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., env: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., tty: _Optional[bool] = ..., open_stdin: _Optional[bool] = ..., stdin_once: _Optional[bool] = ..., attach_stdin: _Optional[bool] = ..., attach_stdout: _Optional[bool] = ..., attach_stderr: _Optional[bool] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[int] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[str]] = ..., healthcheck_json: _Optional[str] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., readonly_rootfs: _Optional[bool] = ..., init: _Optional[bool] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., network_mode: _Optional[str] = ..., network_disabled: _Optional[bool] = ..., pid_mode: _Optional[str] = ..., ipc_mode: _Optional[str] = ..., uts_mode: _Optional[str] = ..., cgroupns_mode: _Optional[str] = ..., userns_mode: _Optional[str] = ..., cap_add: _Optional[_Iterable[str]] = ..., cap_drop: _Optional[_Iterable[str]] = ..., privileged: _Optional[bool] = ..., security_opt: _Optional[_Iterable[str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., ulimits: _Optional[_Iterable[_Union[Ulimit, _Mapping]]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., device_cgroup_rules: _Optional[_Iterable[str]] = ..., sysctls: _Optional[_Mapping[str, str]] = ..., group_add: _Optional[_Iterable[str]] = ..., shm_size: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., cgroup_parent: _Optional[str] = ..., runtime: _Optional[str] = ..., masked_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., readonly_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., console_height: _Optional[int] = ..., console_width: _Optional[int] = ..., volumes_from: _Optional[_Iterable[str]] = ..., storage_opt: _Optional[_Mapping[str, str]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., volume_driver: _Optional[str] = ..., ipc_shareable: _Optional[bool] = ...) -> None: ...
+    shell: _containers.RepeatedScalarFieldContainer[str]
+    device_requests: _containers.RepeatedCompositeFieldContainer[DeviceRequest]
+    def __init__(self, hostname: _Optional[str] = ..., domainname: _Optional[str] = ..., user: _Optional[str] = ..., working_dir: _Optional[str] = ..., entrypoint: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., cmd: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., env: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., tty: _Optional[bool] = ..., open_stdin: _Optional[bool] = ..., stdin_once: _Optional[bool] = ..., attach_stdin: _Optional[bool] = ..., attach_stdout: _Optional[bool] = ..., attach_stderr: _Optional[bool] = ..., stop_signal: _Optional[str] = ..., stop_timeout: _Optional[int] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[str]] = ..., healthcheck_json: _Optional[str] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., readonly_rootfs: _Optional[bool] = ..., init: _Optional[bool] = ..., restart_policy: _Optional[_Union[RestartPolicy, _Mapping]] = ..., auto_remove: _Optional[bool] = ..., network_mode: _Optional[str] = ..., network_disabled: _Optional[bool] = ..., pid_mode: _Optional[str] = ..., ipc_mode: _Optional[str] = ..., uts_mode: _Optional[str] = ..., cgroupns_mode: _Optional[str] = ..., userns_mode: _Optional[str] = ..., cap_add: _Optional[_Iterable[str]] = ..., cap_drop: _Optional[_Iterable[str]] = ..., privileged: _Optional[bool] = ..., security_opt: _Optional[_Iterable[str]] = ..., resources: _Optional[_Union[Resources, _Mapping]] = ..., ulimits: _Optional[_Iterable[_Union[Ulimit, _Mapping]]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., device_cgroup_rules: _Optional[_Iterable[str]] = ..., sysctls: _Optional[_Mapping[str, str]] = ..., group_add: _Optional[_Iterable[str]] = ..., shm_size: _Optional[int] = ..., oom_score_adj: _Optional[int] = ..., cgroup_parent: _Optional[str] = ..., runtime: _Optional[str] = ..., masked_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., readonly_paths: _Optional[_Union[_images_pb2.StringList, _Mapping]] = ..., console_height: _Optional[int] = ..., console_width: _Optional[int] = ..., volumes_from: _Optional[_Iterable[str]] = ..., storage_opt: _Optional[_Mapping[str, str]] = ..., annotations: _Optional[_Mapping[str, str]] = ..., volume_driver: _Optional[str] = ..., ipc_shareable: _Optional[bool] = ..., shell: _Optional[_Iterable[str]] = ..., device_requests: _Optional[_Iterable[_Union[DeviceRequest, _Mapping]]] = ...) -> None: ...
 
 class LogTarget(_message.Message):
     __slots__ = ("driver", "options", "router", "path")
@@ -671,7 +702,7 @@ class Exited(_message.Message):
     def __init__(self, run: _Optional[int] = ..., exit_code: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
 
 class AttachOpen(_message.Message):
-    __slots__ = ("id", "stdin", "stdout", "stderr", "replay", "stream", "offset", "run")
+    __slots__ = ("id", "stdin", "stdout", "stderr", "replay", "stream", "offset", "run", "sequence", "hold")
     ID_FIELD_NUMBER: _ClassVar[int]
     STDIN_FIELD_NUMBER: _ClassVar[int]
     STDOUT_FIELD_NUMBER: _ClassVar[int]
@@ -680,6 +711,8 @@ class AttachOpen(_message.Message):
     STREAM_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
     id: str
     stdin: bool
     stdout: bool
@@ -688,7 +721,9 @@ class AttachOpen(_message.Message):
     stream: bool
     offset: int
     run: int
-    def __init__(self, id: _Optional[str] = ..., stdin: _Optional[bool] = ..., stdout: _Optional[bool] = ..., stderr: _Optional[bool] = ..., replay: _Optional[bool] = ..., stream: _Optional[bool] = ..., offset: _Optional[int] = ..., run: _Optional[int] = ...) -> None: ...
+    sequence: int
+    hold: str
+    def __init__(self, id: _Optional[str] = ..., stdin: _Optional[bool] = ..., stdout: _Optional[bool] = ..., stderr: _Optional[bool] = ..., replay: _Optional[bool] = ..., stream: _Optional[bool] = ..., offset: _Optional[int] = ..., run: _Optional[int] = ..., sequence: _Optional[int] = ..., hold: _Optional[str] = ...) -> None: ...
 
 class AttachRequest(_message.Message):
     __slots__ = ("open", "stdin", "stdin_end")
@@ -719,14 +754,18 @@ class AttachOpened(_message.Message):
     def __init__(self, tty: _Optional[bool] = ...) -> None: ...
 
 class Output(_message.Message):
-    __slots__ = ("data", "next_offset", "gap")
+    __slots__ = ("data", "next_offset", "gap", "next_sequence", "ended")
     DATA_FIELD_NUMBER: _ClassVar[int]
     NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
     GAP_FIELD_NUMBER: _ClassVar[int]
+    NEXT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
     data: bytes
     next_offset: int
     gap: int
-    def __init__(self, data: _Optional[bytes] = ..., next_offset: _Optional[int] = ..., gap: _Optional[int] = ...) -> None: ...
+    next_sequence: int
+    ended: bool
+    def __init__(self, data: _Optional[bytes] = ..., next_offset: _Optional[int] = ..., gap: _Optional[int] = ..., next_sequence: _Optional[int] = ..., ended: _Optional[bool] = ...) -> None: ...
 
 class ResizeRequest(_message.Message):
     __slots__ = ("id", "height", "width")
@@ -1015,7 +1054,7 @@ class InfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class InfoResponse(_message.Message):
-    __slots__ = ("node", "containers", "running", "paused", "stopped", "kernel_version", "operating_system", "os_version", "architecture", "cpus", "memory", "cgroup_version", "cgroup_driver", "default_runtime", "runtimes", "runtime_commit", "storage_driver", "storage_status", "security_options", "warnings", "root_dir", "init_binary", "memory_limit", "swap_limit", "cpu_cfs", "cpu_shares", "cpuset", "pids_limit", "oom_kill_disable")
+    __slots__ = ("node", "containers", "running", "paused", "stopped", "kernel_version", "operating_system", "os_version", "architecture", "cpus", "memory", "cgroup_version", "cgroup_driver", "default_runtime", "runtimes", "runtime_commit", "storage_driver", "storage_status", "security_options", "warnings", "root_dir", "init_binary", "memory_limit", "swap_limit", "cpu_cfs", "cpu_shares", "cpuset", "pids_limit", "oom_kill_disable", "volume_drivers")
     class RuntimesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -1059,6 +1098,7 @@ class InfoResponse(_message.Message):
     CPUSET_FIELD_NUMBER: _ClassVar[int]
     PIDS_LIMIT_FIELD_NUMBER: _ClassVar[int]
     OOM_KILL_DISABLE_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_DRIVERS_FIELD_NUMBER: _ClassVar[int]
     node: str
     containers: int
     running: int
@@ -1088,7 +1128,8 @@ class InfoResponse(_message.Message):
     cpuset: bool
     pids_limit: bool
     oom_kill_disable: bool
-    def __init__(self, node: _Optional[str] = ..., containers: _Optional[int] = ..., running: _Optional[int] = ..., paused: _Optional[int] = ..., stopped: _Optional[int] = ..., kernel_version: _Optional[str] = ..., operating_system: _Optional[str] = ..., os_version: _Optional[str] = ..., architecture: _Optional[str] = ..., cpus: _Optional[int] = ..., memory: _Optional[int] = ..., cgroup_version: _Optional[str] = ..., cgroup_driver: _Optional[str] = ..., default_runtime: _Optional[str] = ..., runtimes: _Optional[_Mapping[str, str]] = ..., runtime_commit: _Optional[str] = ..., storage_driver: _Optional[str] = ..., storage_status: _Optional[_Mapping[str, str]] = ..., security_options: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., root_dir: _Optional[str] = ..., init_binary: _Optional[str] = ..., memory_limit: _Optional[bool] = ..., swap_limit: _Optional[bool] = ..., cpu_cfs: _Optional[bool] = ..., cpu_shares: _Optional[bool] = ..., cpuset: _Optional[bool] = ..., pids_limit: _Optional[bool] = ..., oom_kill_disable: _Optional[bool] = ...) -> None: ...
+    volume_drivers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[str] = ..., containers: _Optional[int] = ..., running: _Optional[int] = ..., paused: _Optional[int] = ..., stopped: _Optional[int] = ..., kernel_version: _Optional[str] = ..., operating_system: _Optional[str] = ..., os_version: _Optional[str] = ..., architecture: _Optional[str] = ..., cpus: _Optional[int] = ..., memory: _Optional[int] = ..., cgroup_version: _Optional[str] = ..., cgroup_driver: _Optional[str] = ..., default_runtime: _Optional[str] = ..., runtimes: _Optional[_Mapping[str, str]] = ..., runtime_commit: _Optional[str] = ..., storage_driver: _Optional[str] = ..., storage_status: _Optional[_Mapping[str, str]] = ..., security_options: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ..., root_dir: _Optional[str] = ..., init_binary: _Optional[str] = ..., memory_limit: _Optional[bool] = ..., swap_limit: _Optional[bool] = ..., cpu_cfs: _Optional[bool] = ..., cpu_shares: _Optional[bool] = ..., cpuset: _Optional[bool] = ..., pids_limit: _Optional[bool] = ..., oom_kill_disable: _Optional[bool] = ..., volume_drivers: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DiffRequest(_message.Message):
     __slots__ = ("container",)
@@ -1151,6 +1192,16 @@ class RecordCommitRequest(_message.Message):
     def __init__(self, container: _Optional[str] = ..., image_id: _Optional[str] = ..., image_name: _Optional[str] = ..., comment: _Optional[str] = ...) -> None: ...
 
 class RecordCommitResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RecordPruneRequest(_message.Message):
+    __slots__ = ("reclaimed",)
+    RECLAIMED_FIELD_NUMBER: _ClassVar[int]
+    reclaimed: int
+    def __init__(self, reclaimed: _Optional[int] = ...) -> None: ...
+
+class RecordPruneResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
@@ -1217,15 +1268,17 @@ class GetArchiveResponse(_message.Message):
     def __init__(self, stat: _Optional[_Union[PathStat, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class PutArchiveRequest(_message.Message):
-    __slots__ = ("open", "chunk")
+    __slots__ = ("open", "chunk", "written")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_FIELD_NUMBER: _ClassVar[int]
     open: PutArchiveOpen
     chunk: bytes
-    def __init__(self, open: _Optional[_Union[PutArchiveOpen, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+    written: int
+    def __init__(self, open: _Optional[_Union[PutArchiveOpen, _Mapping]] = ..., chunk: _Optional[bytes] = ..., written: _Optional[int] = ...) -> None: ...
 
 class PutArchiveOpen(_message.Message):
-    __slots__ = ("container", "path", "no_overwrite_dir_non_dir", "copy_uid_gid", "create_path", "chown", "chmod", "file_or_directory")
+    __slots__ = ("container", "path", "no_overwrite_dir_non_dir", "copy_uid_gid", "create_path", "chown", "chmod", "file_or_directory", "boot_id")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     NO_OVERWRITE_DIR_NON_DIR_FIELD_NUMBER: _ClassVar[int]
@@ -1234,6 +1287,7 @@ class PutArchiveOpen(_message.Message):
     CHOWN_FIELD_NUMBER: _ClassVar[int]
     CHMOD_FIELD_NUMBER: _ClassVar[int]
     FILE_OR_DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     container: str
     path: str
     no_overwrite_dir_non_dir: bool
@@ -1242,7 +1296,8 @@ class PutArchiveOpen(_message.Message):
     chown: str
     chmod: int
     file_or_directory: bool
-    def __init__(self, container: _Optional[str] = ..., path: _Optional[str] = ..., no_overwrite_dir_non_dir: _Optional[bool] = ..., copy_uid_gid: _Optional[bool] = ..., create_path: _Optional[bool] = ..., chown: _Optional[str] = ..., chmod: _Optional[int] = ..., file_or_directory: _Optional[bool] = ...) -> None: ...
+    boot_id: str
+    def __init__(self, container: _Optional[str] = ..., path: _Optional[str] = ..., no_overwrite_dir_non_dir: _Optional[bool] = ..., copy_uid_gid: _Optional[bool] = ..., create_path: _Optional[bool] = ..., chown: _Optional[str] = ..., chmod: _Optional[int] = ..., file_or_directory: _Optional[bool] = ..., boot_id: _Optional[str] = ...) -> None: ...
 
 class PutArchiveResponse(_message.Message):
     __slots__ = ()

@@ -136,6 +136,11 @@ class ContainersServiceStub:
                 request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordCommitRequest.SerializeToString,
                 response_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordCommitResponse.FromString,
                 _registered_method=True)
+        self.RecordPrune = channel.unary_unary(
+                '/skerry.api.containers.v1.ContainersService/RecordPrune',
+                request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordPruneRequest.SerializeToString,
+                response_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordPruneResponse.FromString,
+                _registered_method=True)
         self.Export = channel.unary_stream(
                 '/skerry.api.containers.v1.ContainersService/Export',
                 request_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.ExportRequest.SerializeToString,
@@ -337,6 +342,13 @@ class ContainersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordPrune(self, request, context):
+        """RecordPrune says that containers that did not run were removed: publishes the prune event.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Export(self, request, context):
         """Export streams the whole root file system, without mounts, as one tar.
         """
@@ -509,6 +521,11 @@ def add_ContainersServiceServicer_to_server(servicer, server):
                     servicer.RecordCommit,
                     request_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordCommitRequest.FromString,
                     response_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordCommitResponse.SerializeToString,
+            ),
+            'RecordPrune': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordPrune,
+                    request_deserializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordPruneRequest.FromString,
+                    response_serializer=skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordPruneResponse.SerializeToString,
             ),
             'Export': grpc.unary_stream_rpc_method_handler(
                     servicer.Export,
@@ -1103,6 +1120,33 @@ class ContainersService:
             '/skerry.api.containers.v1.ContainersService/RecordCommit',
             skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordCommitRequest.SerializeToString,
             skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordCommitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordPrune(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/skerry.api.containers.v1.ContainersService/RecordPrune',
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordPruneRequest.SerializeToString,
+            skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2.RecordPruneResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -83,6 +83,8 @@ class ContainersServiceStub:
     """
     RecordCommit: _grpc.UnaryUnaryMultiCallable[_containers_pb2.RecordCommitRequest, _containers_pb2.RecordCommitResponse]
     """RecordCommit says that an image was made of such a layer: publishes the container's commit event."""
+    RecordPrune: _grpc.UnaryUnaryMultiCallable[_containers_pb2.RecordPruneRequest, _containers_pb2.RecordPruneResponse]
+    """RecordPrune says that containers that did not run were removed: publishes the prune event."""
     Export: _grpc.UnaryStreamMultiCallable[_containers_pb2.ExportRequest, _containers_pb2.ExportResponse]
     """Export streams the whole root file system, without mounts, as one tar."""
     StatPath: _grpc.UnaryUnaryMultiCallable[_containers_pb2.StatPathRequest, _containers_pb2.StatPathResponse]
@@ -159,6 +161,8 @@ class ContainersServiceAsyncStub(ContainersServiceStub):
     """
     RecordCommit: _aio.UnaryUnaryMultiCallable[_containers_pb2.RecordCommitRequest, _containers_pb2.RecordCommitResponse]  # type: ignore[assignment]
     """RecordCommit says that an image was made of such a layer: publishes the container's commit event."""
+    RecordPrune: _aio.UnaryUnaryMultiCallable[_containers_pb2.RecordPruneRequest, _containers_pb2.RecordPruneResponse]  # type: ignore[assignment]
+    """RecordPrune says that containers that did not run were removed: publishes the prune event."""
     Export: _aio.UnaryStreamMultiCallable[_containers_pb2.ExportRequest, _containers_pb2.ExportResponse]  # type: ignore[assignment]
     """Export streams the whole root file system, without mounts, as one tar."""
     StatPath: _aio.UnaryUnaryMultiCallable[_containers_pb2.StatPathRequest, _containers_pb2.StatPathResponse]  # type: ignore[assignment]
@@ -352,6 +356,14 @@ class ContainersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_containers_pb2.RecordCommitResponse, _abc.Awaitable[_containers_pb2.RecordCommitResponse]]:
         """RecordCommit says that an image was made of such a layer: publishes the container's commit event."""
+
+    @_abc_1.abstractmethod
+    def RecordPrune(
+        self,
+        request: _containers_pb2.RecordPruneRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_containers_pb2.RecordPruneResponse, _abc.Awaitable[_containers_pb2.RecordPruneResponse]]:
+        """RecordPrune says that containers that did not run were removed: publishes the prune event."""
 
     @_abc_1.abstractmethod
     def Export(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from skerry.api.containers.v1 import containers_pb2 as skerry_dot_api_dot_containers_dot_v1_dot_containers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$skerry/api/containers/v1/execs.proto\x12\x18skerry.api.containers.v1\x1a)skerry/api/containers/v1/containers.proto\"\xf0\x01\n\x08\x45xecSpec\x12\x0b\n\x03\x63md\x18\x01 \x03(\t\x12\x0b\n\x03\x65nv\x18\x02 \x03(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x13\n\x0bworking_dir\x18\x04 \x01(\t\x12\x0b\n\x03tty\x18\x05 \x01(\x08\x12\x14\n\x0c\x61ttach_stdin\x18\x06 \x01(\x08\x12\x15\n\rattach_stdout\x18\x07 \x01(\x08\x12\x15\n\rattach_stderr\x18\x08 \x01(\x08\x12\x12\n\nprivileged\x18\t \x01(\x08\x12\x13\n\x0b\x64\x65tach_keys\x18\n \x01(\t\x12\x16\n\x0e\x63onsole_height\x18\x0b \x01(\r\x12\x15\n\rconsole_width\x18\x0c \x01(\r\"\xaf\x01\n\x04\x45xec\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x02 \x01(\t\x12\x30\n\x04spec\x18\x03 \x01(\x0b\x32\".skerry.api.containers.v1.ExecSpec\x12\x0f\n\x07running\x18\x04 \x01(\x08\x12\x16\n\texit_code\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x0b\n\x03pid\x18\x06 \x01(\r\x12\x0f\n\x07started\x18\x07 \x01(\x08\x42\x0c\n\n_exit_code\"X\n\x11\x43reateExecRequest\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x30\n\x04spec\x18\x02 \x01(\x0b\x32\".skerry.api.containers.v1.ExecSpec\"B\n\x12\x43reateExecResponse\x12,\n\x04\x65xec\x18\x01 \x01(\x0b\x32\x1e.skerry.api.containers.v1.Exec\"\x8f\x01\n\x08\x45xecOpen\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tach\x18\x02 \x01(\x08\x12\x10\n\x03tty\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x16\n\x0e\x63onsole_height\x18\x04 \x01(\r\x12\x15\n\rconsole_width\x18\x05 \x01(\r\x12\x13\n\x06offset\x18\x06 \x01(\x04H\x01\x88\x01\x01\x42\x06\n\x04_ttyB\t\n\x07_offset\"\x98\x01\n\x10StartExecRequest\x12\x32\n\x04open\x18\x01 \x01(\x0b\x32\".skerry.api.containers.v1.ExecOpenH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x12\x37\n\tstdin_end\x18\x03 \x01(\x0b\x32\".skerry.api.containers.v1.StdinEndH\x00\x42\x06\n\x04part\"\x89\x01\n\x11StartExecResponse\x12\x38\n\x06opened\x18\x01 \x01(\x0b\x32&.skerry.api.containers.v1.AttachOpenedH\x00\x12\x32\n\x06output\x18\x02 \x01(\x0b\x32 .skerry.api.containers.v1.OutputH\x00\x42\x06\n\x04part\">\n\x11ResizeExecRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\"\x14\n\x12ResizeExecResponse\"\x1c\n\x0eGetExecRequest\x12\n\n\x02id\x18\x01 \x01(\t\"?\n\x0fGetExecResponse\x12,\n\x04\x65xec\x18\x01 \x01(\x0b\x32\x1e.skerry.api.containers.v1.Exec2\xaa\x03\n\x0c\x45xecsService\x12g\n\nCreateExec\x12+.skerry.api.containers.v1.CreateExecRequest\x1a,.skerry.api.containers.v1.CreateExecResponse\x12h\n\tStartExec\x12*.skerry.api.containers.v1.StartExecRequest\x1a+.skerry.api.containers.v1.StartExecResponse(\x01\x30\x01\x12g\n\nResizeExec\x12+.skerry.api.containers.v1.ResizeExecRequest\x1a,.skerry.api.containers.v1.ResizeExecResponse\x12^\n\x07GetExec\x12(.skerry.api.containers.v1.GetExecRequest\x1a).skerry.api.containers.v1.GetExecResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$skerry/api/containers/v1/execs.proto\x12\x18skerry.api.containers.v1\x1a)skerry/api/containers/v1/containers.proto\"\xf0\x01\n\x08\x45xecSpec\x12\x0b\n\x03\x63md\x18\x01 \x03(\t\x12\x0b\n\x03\x65nv\x18\x02 \x03(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x13\n\x0bworking_dir\x18\x04 \x01(\t\x12\x0b\n\x03tty\x18\x05 \x01(\x08\x12\x14\n\x0c\x61ttach_stdin\x18\x06 \x01(\x08\x12\x15\n\rattach_stdout\x18\x07 \x01(\x08\x12\x15\n\rattach_stderr\x18\x08 \x01(\x08\x12\x12\n\nprivileged\x18\t \x01(\x08\x12\x13\n\x0b\x64\x65tach_keys\x18\n \x01(\t\x12\x16\n\x0e\x63onsole_height\x18\x0b \x01(\r\x12\x15\n\rconsole_width\x18\x0c \x01(\r\"\xaf\x01\n\x04\x45xec\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x02 \x01(\t\x12\x30\n\x04spec\x18\x03 \x01(\x0b\x32\".skerry.api.containers.v1.ExecSpec\x12\x0f\n\x07running\x18\x04 \x01(\x08\x12\x16\n\texit_code\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x0b\n\x03pid\x18\x06 \x01(\r\x12\x0f\n\x07started\x18\x07 \x01(\x08\x42\x0c\n\n_exit_code\"X\n\x11\x43reateExecRequest\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x30\n\x04spec\x18\x02 \x01(\x0b\x32\".skerry.api.containers.v1.ExecSpec\"B\n\x12\x43reateExecResponse\x12,\n\x04\x65xec\x18\x01 \x01(\x0b\x32\x1e.skerry.api.containers.v1.Exec\"\xc3\x01\n\x08\x45xecOpen\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tach\x18\x02 \x01(\x08\x12\x10\n\x03tty\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x16\n\x0e\x63onsole_height\x18\x04 \x01(\r\x12\x15\n\rconsole_width\x18\x05 \x01(\r\x12\x13\n\x06offset\x18\x06 \x01(\x04H\x01\x88\x01\x01\x12\x16\n\x08sequence\x18\x82\x01 \x01(\x04H\x02\x88\x01\x01\x12\r\n\x04hold\x18\x83\x01 \x01(\tB\x06\n\x04_ttyB\t\n\x07_offsetB\x0b\n\t_sequence\"\x98\x01\n\x10StartExecRequest\x12\x32\n\x04open\x18\x01 \x01(\x0b\x32\".skerry.api.containers.v1.ExecOpenH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x12\x37\n\tstdin_end\x18\x03 \x01(\x0b\x32\".skerry.api.containers.v1.StdinEndH\x00\x42\x06\n\x04part\"\x89\x01\n\x11StartExecResponse\x12\x38\n\x06opened\x18\x01 \x01(\x0b\x32&.skerry.api.containers.v1.AttachOpenedH\x00\x12\x32\n\x06output\x18\x02 \x01(\x0b\x32 .skerry.api.containers.v1.OutputH\x00\x42\x06\n\x04part\">\n\x11ResizeExecRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\"\x14\n\x12ResizeExecResponse\"\x1c\n\x0eGetExecRequest\x12\n\n\x02id\x18\x01 \x01(\t\"?\n\x0fGetExecResponse\x12,\n\x04\x65xec\x18\x01 \x01(\x0b\x32\x1e.skerry.api.containers.v1.Exec2\xaa\x03\n\x0c\x45xecsService\x12g\n\nCreateExec\x12+.skerry.api.containers.v1.CreateExecRequest\x1a,.skerry.api.containers.v1.CreateExecResponse\x12h\n\tStartExec\x12*.skerry.api.containers.v1.StartExecRequest\x1a+.skerry.api.containers.v1.StartExecResponse(\x01\x30\x01\x12g\n\nResizeExec\x12+.skerry.api.containers.v1.ResizeExecRequest\x1a,.skerry.api.containers.v1.ResizeExecResponse\x12^\n\x07GetExec\x12(.skerry.api.containers.v1.GetExecRequest\x1a).skerry.api.containers.v1.GetExecResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,19 +41,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEEXECRESPONSE']._serialized_start=620
   _globals['_CREATEEXECRESPONSE']._serialized_end=686
   _globals['_EXECOPEN']._serialized_start=689
-  _globals['_EXECOPEN']._serialized_end=832
-  _globals['_STARTEXECREQUEST']._serialized_start=835
-  _globals['_STARTEXECREQUEST']._serialized_end=987
-  _globals['_STARTEXECRESPONSE']._serialized_start=990
-  _globals['_STARTEXECRESPONSE']._serialized_end=1127
-  _globals['_RESIZEEXECREQUEST']._serialized_start=1129
-  _globals['_RESIZEEXECREQUEST']._serialized_end=1191
-  _globals['_RESIZEEXECRESPONSE']._serialized_start=1193
-  _globals['_RESIZEEXECRESPONSE']._serialized_end=1213
-  _globals['_GETEXECREQUEST']._serialized_start=1215
-  _globals['_GETEXECREQUEST']._serialized_end=1243
-  _globals['_GETEXECRESPONSE']._serialized_start=1245
-  _globals['_GETEXECRESPONSE']._serialized_end=1308
-  _globals['_EXECSSERVICE']._serialized_start=1311
-  _globals['_EXECSSERVICE']._serialized_end=1737
+  _globals['_EXECOPEN']._serialized_end=884
+  _globals['_STARTEXECREQUEST']._serialized_start=887
+  _globals['_STARTEXECREQUEST']._serialized_end=1039
+  _globals['_STARTEXECRESPONSE']._serialized_start=1042
+  _globals['_STARTEXECRESPONSE']._serialized_end=1179
+  _globals['_RESIZEEXECREQUEST']._serialized_start=1181
+  _globals['_RESIZEEXECREQUEST']._serialized_end=1243
+  _globals['_RESIZEEXECRESPONSE']._serialized_start=1245
+  _globals['_RESIZEEXECRESPONSE']._serialized_end=1265
+  _globals['_GETEXECREQUEST']._serialized_start=1267
+  _globals['_GETEXECREQUEST']._serialized_end=1295
+  _globals['_GETEXECRESPONSE']._serialized_start=1297
+  _globals['_GETEXECRESPONSE']._serialized_end=1360
+  _globals['_EXECSSERVICE']._serialized_start=1363
+  _globals['_EXECSSERVICE']._serialized_end=1789
 # @@protoc_insertion_point(module_scope)

@@ -68,20 +68,24 @@ class CreateExecResponse(_message.Message):
     def __init__(self, exec: _Optional[_Union[Exec, _Mapping]] = ...) -> None: ...
 
 class ExecOpen(_message.Message):
-    __slots__ = ("id", "detach", "tty", "console_height", "console_width", "offset")
+    __slots__ = ("id", "detach", "tty", "console_height", "console_width", "offset", "sequence", "hold")
     ID_FIELD_NUMBER: _ClassVar[int]
     DETACH_FIELD_NUMBER: _ClassVar[int]
     TTY_FIELD_NUMBER: _ClassVar[int]
     CONSOLE_HEIGHT_FIELD_NUMBER: _ClassVar[int]
     CONSOLE_WIDTH_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
     id: str
     detach: bool
     tty: bool
     console_height: int
     console_width: int
     offset: int
-    def __init__(self, id: _Optional[str] = ..., detach: _Optional[bool] = ..., tty: _Optional[bool] = ..., console_height: _Optional[int] = ..., console_width: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
+    sequence: int
+    hold: str
+    def __init__(self, id: _Optional[str] = ..., detach: _Optional[bool] = ..., tty: _Optional[bool] = ..., console_height: _Optional[int] = ..., console_width: _Optional[int] = ..., offset: _Optional[int] = ..., sequence: _Optional[int] = ..., hold: _Optional[str] = ...) -> None: ...
 
 class StartExecRequest(_message.Message):
     __slots__ = ("open", "stdin", "stdin_end")

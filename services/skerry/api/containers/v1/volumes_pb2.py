@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&skerry/api/containers/v1/volumes.proto\x12\x18skerry.api.containers.v1\"\xed\x02\n\x06Volume\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64river\x18\x02 \x01(\t\x12\x12\n\nmountpoint\x18\x03 \x01(\t\x12\x12\n\ncreated_ns\x18\x04 \x01(\x03\x12<\n\x06labels\x18\x05 \x03(\x0b\x32,.skerry.api.containers.v1.Volume.LabelsEntry\x12>\n\x07options\x18\x06 \x03(\x0b\x32-.skerry.api.containers.v1.Volume.OptionsEntry\x12\x11\n\tanonymous\x18\x07 \x01(\x08\x12\x11\n\x04size\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\tref_count\x18\t \x01(\r\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_size\"\xaa\x02\n\x13\x43reateVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64river\x18\x02 \x01(\t\x12K\n\x07options\x18\x03 \x03(\x0b\x32:.skerry.api.containers.v1.CreateVolumeRequest.OptionsEntry\x12I\n\x06labels\x18\x04 \x03(\x0b\x32\x39.skerry.api.containers.v1.CreateVolumeRequest.LabelsEntry\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"H\n\x14\x43reateVolumeResponse\x12\x30\n\x06volume\x18\x01 \x01(\x0b\x32 .skerry.api.containers.v1.Volume\" \n\x10GetVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x11GetVolumeResponse\x12\x30\n\x06volume\x18\x01 \x01(\x0b\x32 .skerry.api.containers.v1.Volume\"\"\n\x12ListVolumesRequest\x12\x0c\n\x04size\x18\x01 \x01(\x08\"G\n\x13ListVolumesResponse\x12\x30\n\x06volume\x18\x01 \x01(\x0b\x32 .skerry.api.containers.v1.Volume\"2\n\x13RemoveVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x16\n\x14RemoveVolumeResponse\"$\n\x13PruneVolumesRequest\x12\r\n\x05names\x18\x01 \x03(\t\"8\n\x14PruneVolumesResponse\x12\r\n\x05names\x18\x01 \x03(\t\x12\x11\n\treclaimed\x18\x02 \x01(\x03\x32\xb1\x04\n\x0eVolumesService\x12m\n\x0c\x43reateVolume\x12-.skerry.api.containers.v1.CreateVolumeRequest\x1a..skerry.api.containers.v1.CreateVolumeResponse\x12\x64\n\tGetVolume\x12*.skerry.api.containers.v1.GetVolumeRequest\x1a+.skerry.api.containers.v1.GetVolumeResponse\x12l\n\x0bListVolumes\x12,.skerry.api.containers.v1.ListVolumesRequest\x1a-.skerry.api.containers.v1.ListVolumesResponse0\x01\x12m\n\x0cRemoveVolume\x12-.skerry.api.containers.v1.RemoveVolumeRequest\x1a..skerry.api.containers.v1.RemoveVolumeResponse\x12m\n\x0cPruneVolumes\x12-.skerry.api.containers.v1.PruneVolumesRequest\x1a..skerry.api.containers.v1.PruneVolumesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&skerry/api/containers/v1/volumes.proto\x12\x18skerry.api.containers.v1\"\x91\x03\n\x06Volume\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64river\x18\x02 \x01(\t\x12\x12\n\nmountpoint\x18\x03 \x01(\t\x12\x12\n\ncreated_ns\x18\x04 \x01(\x03\x12<\n\x06labels\x18\x05 \x03(\x0b\x32,.skerry.api.containers.v1.Volume.LabelsEntry\x12>\n\x07options\x18\x06 \x03(\x0b\x32-.skerry.api.containers.v1.Volume.OptionsEntry\x12\x11\n\tanonymous\x18\x07 \x01(\x08\x12\x11\n\x04size\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\tref_count\x18\t \x01(\r\x12\r\n\x05scope\x18x \x01(\t\x12\x13\n\x0bstatus_json\x18y \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_size\"\xaa\x02\n\x13\x43reateVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64river\x18\x02 \x01(\t\x12K\n\x07options\x18\x03 \x03(\x0b\x32:.skerry.api.containers.v1.CreateVolumeRequest.OptionsEntry\x12I\n\x06labels\x18\x04 \x03(\x0b\x32\x39.skerry.api.containers.v1.CreateVolumeRequest.LabelsEntry\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"H\n\x14\x43reateVolumeResponse\x12\x30\n\x06volume\x18\x01 \x01(\x0b\x32 .skerry.api.containers.v1.Volume\" \n\x10GetVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x11GetVolumeResponse\x12\x30\n\x06volume\x18\x01 \x01(\x0b\x32 .skerry.api.containers.v1.Volume\"\"\n\x12ListVolumesRequest\x12\x0c\n\x04size\x18\x01 \x01(\x08\"X\n\x13ListVolumesResponse\x12\x30\n\x06volume\x18\x01 \x01(\x0b\x32 .skerry.api.containers.v1.Volume\x12\x0f\n\x07warning\x18x \x01(\t\"2\n\x13RemoveVolumeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x16\n\x14RemoveVolumeResponse\"$\n\x13PruneVolumesRequest\x12\r\n\x05names\x18\x01 \x03(\t\"8\n\x14PruneVolumesResponse\x12\r\n\x05names\x18\x01 \x03(\t\x12\x11\n\treclaimed\x18\x02 \x01(\x03\x32\xb1\x04\n\x0eVolumesService\x12m\n\x0c\x43reateVolume\x12-.skerry.api.containers.v1.CreateVolumeRequest\x1a..skerry.api.containers.v1.CreateVolumeResponse\x12\x64\n\tGetVolume\x12*.skerry.api.containers.v1.GetVolumeRequest\x1a+.skerry.api.containers.v1.GetVolumeResponse\x12l\n\x0bListVolumes\x12,.skerry.api.containers.v1.ListVolumesRequest\x1a-.skerry.api.containers.v1.ListVolumesResponse0\x01\x12m\n\x0cRemoveVolume\x12-.skerry.api.containers.v1.RemoveVolumeRequest\x1a..skerry.api.containers.v1.RemoveVolumeResponse\x12m\n\x0cPruneVolumes\x12-.skerry.api.containers.v1.PruneVolumesRequest\x1a..skerry.api.containers.v1.PruneVolumesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,35 +40,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEVOLUMEREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_CREATEVOLUMEREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_VOLUME']._serialized_start=69
-  _globals['_VOLUME']._serialized_end=434
-  _globals['_VOLUME_LABELSENTRY']._serialized_start=332
-  _globals['_VOLUME_LABELSENTRY']._serialized_end=377
-  _globals['_VOLUME_OPTIONSENTRY']._serialized_start=379
-  _globals['_VOLUME_OPTIONSENTRY']._serialized_end=425
-  _globals['_CREATEVOLUMEREQUEST']._serialized_start=437
-  _globals['_CREATEVOLUMEREQUEST']._serialized_end=735
-  _globals['_CREATEVOLUMEREQUEST_OPTIONSENTRY']._serialized_start=379
-  _globals['_CREATEVOLUMEREQUEST_OPTIONSENTRY']._serialized_end=425
-  _globals['_CREATEVOLUMEREQUEST_LABELSENTRY']._serialized_start=332
-  _globals['_CREATEVOLUMEREQUEST_LABELSENTRY']._serialized_end=377
-  _globals['_CREATEVOLUMERESPONSE']._serialized_start=737
-  _globals['_CREATEVOLUMERESPONSE']._serialized_end=809
-  _globals['_GETVOLUMEREQUEST']._serialized_start=811
-  _globals['_GETVOLUMEREQUEST']._serialized_end=843
-  _globals['_GETVOLUMERESPONSE']._serialized_start=845
-  _globals['_GETVOLUMERESPONSE']._serialized_end=914
-  _globals['_LISTVOLUMESREQUEST']._serialized_start=916
-  _globals['_LISTVOLUMESREQUEST']._serialized_end=950
-  _globals['_LISTVOLUMESRESPONSE']._serialized_start=952
-  _globals['_LISTVOLUMESRESPONSE']._serialized_end=1023
-  _globals['_REMOVEVOLUMEREQUEST']._serialized_start=1025
-  _globals['_REMOVEVOLUMEREQUEST']._serialized_end=1075
-  _globals['_REMOVEVOLUMERESPONSE']._serialized_start=1077
-  _globals['_REMOVEVOLUMERESPONSE']._serialized_end=1099
-  _globals['_PRUNEVOLUMESREQUEST']._serialized_start=1101
-  _globals['_PRUNEVOLUMESREQUEST']._serialized_end=1137
-  _globals['_PRUNEVOLUMESRESPONSE']._serialized_start=1139
-  _globals['_PRUNEVOLUMESRESPONSE']._serialized_end=1195
-  _globals['_VOLUMESSERVICE']._serialized_start=1198
-  _globals['_VOLUMESSERVICE']._serialized_end=1759
+  _globals['_VOLUME']._serialized_end=470
+  _globals['_VOLUME_LABELSENTRY']._serialized_start=368
+  _globals['_VOLUME_LABELSENTRY']._serialized_end=413
+  _globals['_VOLUME_OPTIONSENTRY']._serialized_start=415
+  _globals['_VOLUME_OPTIONSENTRY']._serialized_end=461
+  _globals['_CREATEVOLUMEREQUEST']._serialized_start=473
+  _globals['_CREATEVOLUMEREQUEST']._serialized_end=771
+  _globals['_CREATEVOLUMEREQUEST_OPTIONSENTRY']._serialized_start=415
+  _globals['_CREATEVOLUMEREQUEST_OPTIONSENTRY']._serialized_end=461
+  _globals['_CREATEVOLUMEREQUEST_LABELSENTRY']._serialized_start=368
+  _globals['_CREATEVOLUMEREQUEST_LABELSENTRY']._serialized_end=413
+  _globals['_CREATEVOLUMERESPONSE']._serialized_start=773
+  _globals['_CREATEVOLUMERESPONSE']._serialized_end=845
+  _globals['_GETVOLUMEREQUEST']._serialized_start=847
+  _globals['_GETVOLUMEREQUEST']._serialized_end=879
+  _globals['_GETVOLUMERESPONSE']._serialized_start=881
+  _globals['_GETVOLUMERESPONSE']._serialized_end=950
+  _globals['_LISTVOLUMESREQUEST']._serialized_start=952
+  _globals['_LISTVOLUMESREQUEST']._serialized_end=986
+  _globals['_LISTVOLUMESRESPONSE']._serialized_start=988
+  _globals['_LISTVOLUMESRESPONSE']._serialized_end=1076
+  _globals['_REMOVEVOLUMEREQUEST']._serialized_start=1078
+  _globals['_REMOVEVOLUMEREQUEST']._serialized_end=1128
+  _globals['_REMOVEVOLUMERESPONSE']._serialized_start=1130
+  _globals['_REMOVEVOLUMERESPONSE']._serialized_end=1152
+  _globals['_PRUNEVOLUMESREQUEST']._serialized_start=1154
+  _globals['_PRUNEVOLUMESREQUEST']._serialized_end=1190
+  _globals['_PRUNEVOLUMESRESPONSE']._serialized_start=1192
+  _globals['_PRUNEVOLUMESRESPONSE']._serialized_end=1248
+  _globals['_VOLUMESSERVICE']._serialized_start=1251
+  _globals['_VOLUMESSERVICE']._serialized_end=1812
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Volume(_message.Message):
-    __slots__ = ("name", "driver", "mountpoint", "created_ns", "labels", "options", "anonymous", "size", "ref_count")
+    __slots__ = ("name", "driver", "mountpoint", "created_ns", "labels", "options", "anonymous", "size", "ref_count", "scope", "status_json")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,8 @@ class Volume(_message.Message):
     ANONYMOUS_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     REF_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_JSON_FIELD_NUMBER: _ClassVar[int]
     name: str
     driver: str
     mountpoint: str
@@ -40,7 +42,9 @@ class Volume(_message.Message):
     anonymous: bool
     size: int
     ref_count: int
-    def __init__(self, name: _Optional[str] = ..., driver: _Optional[str] = ..., mountpoint: _Optional[str] = ..., created_ns: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Mapping[str, str]] = ..., anonymous: _Optional[bool] = ..., size: _Optional[int] = ..., ref_count: _Optional[int] = ...) -> None: ...
+    scope: str
+    status_json: str
+    def __init__(self, name: _Optional[str] = ..., driver: _Optional[str] = ..., mountpoint: _Optional[str] = ..., created_ns: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., options: _Optional[_Mapping[str, str]] = ..., anonymous: _Optional[bool] = ..., size: _Optional[int] = ..., ref_count: _Optional[int] = ..., scope: _Optional[str] = ..., status_json: _Optional[str] = ...) -> None: ...
 
 class CreateVolumeRequest(_message.Message):
     __slots__ = ("name", "driver", "options", "labels")
@@ -93,10 +97,12 @@ class ListVolumesRequest(_message.Message):
     def __init__(self, size: _Optional[bool] = ...) -> None: ...
 
 class ListVolumesResponse(_message.Message):
-    __slots__ = ("volume",)
+    __slots__ = ("volume", "warning")
     VOLUME_FIELD_NUMBER: _ClassVar[int]
+    WARNING_FIELD_NUMBER: _ClassVar[int]
     volume: Volume
-    def __init__(self, volume: _Optional[_Union[Volume, _Mapping]] = ...) -> None: ...
+    warning: str
+    def __init__(self, volume: _Optional[_Union[Volume, _Mapping]] = ..., warning: _Optional[str] = ...) -> None: ...
 
 class RemoveVolumeRequest(_message.Message):
     __slots__ = ("name", "force")

@@ -27,14 +27,16 @@ class StringList(_message.Message):
     def __init__(self, values: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Layer(_message.Message):
-    __slots__ = ("diff_id", "chain_id", "size")
+    __slots__ = ("diff_id", "chain_id", "size", "files_size")
     DIFF_ID_FIELD_NUMBER: _ClassVar[int]
     CHAIN_ID_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    FILES_SIZE_FIELD_NUMBER: _ClassVar[int]
     diff_id: str
     chain_id: str
     size: int
-    def __init__(self, diff_id: _Optional[str] = ..., chain_id: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+    files_size: int
+    def __init__(self, diff_id: _Optional[str] = ..., chain_id: _Optional[str] = ..., size: _Optional[int] = ..., files_size: _Optional[int] = ...) -> None: ...
 
 class ImageConfig(_message.Message):
     __slots__ = ("user", "env", "entrypoint", "cmd", "working_dir", "labels", "exposed_ports", "volumes", "stop_signal", "healthcheck_json", "shell")
@@ -70,7 +72,7 @@ class ImageConfig(_message.Message):
     def __init__(self, user: _Optional[str] = ..., env: _Optional[_Iterable[str]] = ..., entrypoint: _Optional[_Union[StringList, _Mapping]] = ..., cmd: _Optional[_Union[StringList, _Mapping]] = ..., working_dir: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., exposed_ports: _Optional[_Iterable[str]] = ..., volumes: _Optional[_Iterable[str]] = ..., stop_signal: _Optional[str] = ..., healthcheck_json: _Optional[str] = ..., shell: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Image(_message.Message):
-    __slots__ = ("id", "repo_tags", "repo_digests", "parent", "created_ns", "architecture", "variant", "os", "size", "layers", "config", "config_json", "last_tagged_ns", "leases")
+    __slots__ = ("id", "repo_tags", "repo_digests", "parent", "created_ns", "architecture", "variant", "os", "size", "layers", "config", "config_json", "last_tagged_ns", "leases", "descriptor", "manifests")
     ID_FIELD_NUMBER: _ClassVar[int]
     REPO_TAGS_FIELD_NUMBER: _ClassVar[int]
     REPO_DIGESTS_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +87,8 @@ class Image(_message.Message):
     CONFIG_JSON_FIELD_NUMBER: _ClassVar[int]
     LAST_TAGGED_NS_FIELD_NUMBER: _ClassVar[int]
     LEASES_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTOR_FIELD_NUMBER: _ClassVar[int]
+    MANIFESTS_FIELD_NUMBER: _ClassVar[int]
     id: str
     repo_tags: _containers.RepeatedScalarFieldContainer[str]
     repo_digests: _containers.RepeatedScalarFieldContainer[str]
@@ -99,13 +103,58 @@ class Image(_message.Message):
     config_json: str
     last_tagged_ns: int
     leases: int
-    def __init__(self, id: _Optional[str] = ..., repo_tags: _Optional[_Iterable[str]] = ..., repo_digests: _Optional[_Iterable[str]] = ..., parent: _Optional[str] = ..., created_ns: _Optional[int] = ..., architecture: _Optional[str] = ..., variant: _Optional[str] = ..., os: _Optional[str] = ..., size: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., config: _Optional[_Union[ImageConfig, _Mapping]] = ..., config_json: _Optional[str] = ..., last_tagged_ns: _Optional[int] = ..., leases: _Optional[int] = ...) -> None: ...
+    descriptor: Descriptor
+    manifests: _containers.RepeatedCompositeFieldContainer[ManifestSummary]
+    def __init__(self, id: _Optional[str] = ..., repo_tags: _Optional[_Iterable[str]] = ..., repo_digests: _Optional[_Iterable[str]] = ..., parent: _Optional[str] = ..., created_ns: _Optional[int] = ..., architecture: _Optional[str] = ..., variant: _Optional[str] = ..., os: _Optional[str] = ..., size: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., config: _Optional[_Union[ImageConfig, _Mapping]] = ..., config_json: _Optional[str] = ..., last_tagged_ns: _Optional[int] = ..., leases: _Optional[int] = ..., descriptor: _Optional[_Union[Descriptor, _Mapping]] = ..., manifests: _Optional[_Iterable[_Union[ManifestSummary, _Mapping]]] = ...) -> None: ...
+
+class Descriptor(_message.Message):
+    __slots__ = ("media_type", "digest", "size", "platform", "annotations", "urls")
+    class AnnotationsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
+    URLS_FIELD_NUMBER: _ClassVar[int]
+    media_type: str
+    digest: str
+    size: int
+    platform: str
+    annotations: _containers.ScalarMap[str, str]
+    urls: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, media_type: _Optional[str] = ..., digest: _Optional[str] = ..., size: _Optional[int] = ..., platform: _Optional[str] = ..., annotations: _Optional[_Mapping[str, str]] = ..., urls: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ManifestSummary(_message.Message):
+    __slots__ = ("descriptor", "available", "content_size", "unpacked_size", "platform", "attests", "image_id")
+    DESCRIPTOR_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_SIZE_FIELD_NUMBER: _ClassVar[int]
+    UNPACKED_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    ATTESTS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    descriptor: Descriptor
+    available: bool
+    content_size: int
+    unpacked_size: int
+    platform: str
+    attests: str
+    image_id: str
+    def __init__(self, descriptor: _Optional[_Union[Descriptor, _Mapping]] = ..., available: _Optional[bool] = ..., content_size: _Optional[int] = ..., unpacked_size: _Optional[int] = ..., platform: _Optional[str] = ..., attests: _Optional[str] = ..., image_id: _Optional[str] = ...) -> None: ...
 
 class GetRequest(_message.Message):
-    __slots__ = ("image",)
+    __slots__ = ("image", "origin")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     image: str
-    def __init__(self, image: _Optional[str] = ...) -> None: ...
+    origin: bool
+    def __init__(self, image: _Optional[str] = ..., origin: _Optional[bool] = ...) -> None: ...
 
 class GetResponse(_message.Message):
     __slots__ = ("image",)
@@ -114,7 +163,7 @@ class GetResponse(_message.Message):
     def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
 
 class ListRequest(_message.Message):
-    __slots__ = ("references", "dangling", "labels", "before", "since", "until_ns", "hide_intermediate", "brief")
+    __slots__ = ("references", "dangling", "labels", "before", "since", "until_ns", "hide_intermediate", "brief", "origin", "known_revision")
     REFERENCES_FIELD_NUMBER: _ClassVar[int]
     DANGLING_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +172,8 @@ class ListRequest(_message.Message):
     UNTIL_NS_FIELD_NUMBER: _ClassVar[int]
     HIDE_INTERMEDIATE_FIELD_NUMBER: _ClassVar[int]
     BRIEF_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_REVISION_FIELD_NUMBER: _ClassVar[int]
     references: _containers.RepeatedScalarFieldContainer[str]
     dangling: bool
     labels: _containers.RepeatedScalarFieldContainer[str]
@@ -131,15 +182,21 @@ class ListRequest(_message.Message):
     until_ns: int
     hide_intermediate: bool
     brief: bool
-    def __init__(self, references: _Optional[_Iterable[str]] = ..., dangling: _Optional[bool] = ..., labels: _Optional[_Iterable[str]] = ..., before: _Optional[str] = ..., since: _Optional[str] = ..., until_ns: _Optional[int] = ..., hide_intermediate: _Optional[bool] = ..., brief: _Optional[bool] = ...) -> None: ...
+    origin: bool
+    known_revision: str
+    def __init__(self, references: _Optional[_Iterable[str]] = ..., dangling: _Optional[bool] = ..., labels: _Optional[_Iterable[str]] = ..., before: _Optional[str] = ..., since: _Optional[str] = ..., until_ns: _Optional[int] = ..., hide_intermediate: _Optional[bool] = ..., brief: _Optional[bool] = ..., origin: _Optional[bool] = ..., known_revision: _Optional[str] = ...) -> None: ...
 
 class ListResponse(_message.Message):
-    __slots__ = ("image", "images")
+    __slots__ = ("image", "images", "revision", "unchanged")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
     image: Image
     images: _containers.RepeatedCompositeFieldContainer[Image]
-    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ..., images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ...) -> None: ...
+    revision: str
+    unchanged: bool
+    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ..., images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., revision: _Optional[str] = ..., unchanged: _Optional[bool] = ...) -> None: ...
 
 class TagRequest(_message.Message):
     __slots__ = ("image", "target")

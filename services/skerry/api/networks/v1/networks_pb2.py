@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from skerry.api.events.v1 import events_pb2 as skerry_dot_api_dot_events_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%skerry/api/networks/v1/networks.proto\x12\x16skerry.api.networks.v1\x1a!skerry/api/events/v1/events.proto\"P\n\x10SubscribeRequest\x12<\n\x0csubscription\x18\x01 \x01(\x0b\x32&.skerry.api.events.v1.SubscribeRequest\"J\n\x11SubscribeResponse\x12\x35\n\x04item\x18\x01 \x01(\x0b\x32\'.skerry.api.events.v1.SubscribeResponse\"\xe3\x04\n\x07Network\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x64river\x18\x03 \x01(\t\x12\r\n\x05scope\x18\x04 \x01(\t\x12\x12\n\ncreated_ns\x18\x05 \x01(\x03\x12\x10\n\x08internal\x18\x06 \x01(\x08\x12\x12\n\nattachable\x18\x07 \x01(\x08\x12\x13\n\x0b\x65nable_ipv6\x18\x08 \x01(\x08\x12/\n\x05pools\x18\t \x03(\x0b\x32 .skerry.api.networks.v1.IpamPool\x12\x13\n\x0bipam_driver\x18\n \x01(\t\x12\x46\n\x0cipam_options\x18\x0b \x03(\x0b\x32\x30.skerry.api.networks.v1.Network.IpamOptionsEntry\x12=\n\x07options\x18\x0c \x03(\x0b\x32,.skerry.api.networks.v1.Network.OptionsEntry\x12;\n\x06labels\x18\r \x03(\x0b\x32+.skerry.api.networks.v1.Network.LabelsEntry\x12\x33\n\tendpoints\x18\x0e \x03(\x0b\x32 .skerry.api.networks.v1.Endpoint\x1a\x32\n\x10IpamOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbd\x01\n\x08IpamPool\x12\x0e\n\x06subnet\x18\x01 \x01(\t\x12\x10\n\x08ip_range\x18\x02 \x01(\t\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12I\n\raux_addresses\x18\x04 \x03(\x0b\x32\x32.skerry.api.networks.v1.IpamPool.AuxAddressesEntry\x1a\x33\n\x11\x41uxAddressesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"r\n\x0bPortBinding\x12\x10\n\x08protocol\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontainer_port\x18\x02 \x01(\r\x12\x0f\n\x07host_ip\x18\x03 \x01(\t\x12\x11\n\thost_port\x18\x04 \x01(\r\x12\x15\n\rhost_port_end\x18\x05 \x01(\r\"t\n\x0f\x45ndpointRequest\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x14\n\x0cipv4_address\x18\x03 \x01(\t\x12\x14\n\x0cipv6_address\x18\x04 \x01(\t\x12\x13\n\x0bmac_address\x18\x05 \x01(\t\"\x96\x02\n\x08\x45ndpoint\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nnetwork_id\x18\x02 \x01(\t\x12\x14\n\x0cnetwork_name\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x04 \x01(\t\x12\x16\n\x0e\x63ontainer_name\x18\x05 \x01(\t\x12\x14\n\x0cipv4_address\x18\x06 \x01(\t\x12\x13\n\x0bipv4_prefix\x18\x07 \x01(\r\x12\x14\n\x0cipv4_gateway\x18\x08 \x01(\t\x12\x14\n\x0cipv6_address\x18\t \x01(\t\x12\x13\n\x0bipv6_prefix\x18\n \x01(\r\x12\x14\n\x0cipv6_gateway\x18\x0b \x01(\t\x12\x13\n\x0bmac_address\x18\x0c \x01(\t\x12\x0f\n\x07\x61liases\x18\r \x03(\t\"\xad\x03\n\x14\x43reateSandboxRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontainer_name\x18\x02 \x01(\t\x12\x0b\n\x03run\x18\x03 \x01(\x04\x12\x31\n\x04mode\x18\x04 \x01(\x0e\x32#.skerry.api.networks.v1.NetworkMode\x12\x19\n\x11join_container_id\x18\x05 \x01(\t\x12:\n\tendpoints\x18\x06 \x03(\x0b\x32\'.skerry.api.networks.v1.EndpointRequest\x12\x32\n\x05ports\x18\x07 \x03(\x0b\x32#.skerry.api.networks.v1.PortBinding\x12\x17\n\x0fpublish_exposed\x18\x08 \x03(\t\x12\x10\n\x08hostname\x18\t \x01(\t\x12\x12\n\ndomainname\x18\n \x01(\t\x12\x0b\n\x03\x64ns\x18\x0b \x03(\t\x12\x12\n\ndns_search\x18\x0c \x03(\t\x12\x13\n\x0b\x64ns_options\x18\r \x03(\t\x12\x13\n\x0b\x65xtra_hosts\x18\x0e \x03(\t\x12\x12\n\nlink_hosts\x18\x0f \x03(\t\"I\n\x15\x43reateSandboxResponse\x12\x30\n\x07sandbox\x18\x01 \x01(\x0b\x32\x1f.skerry.api.networks.v1.Sandbox\"\xdb\x02\n\x07Sandbox\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x04\x12\x31\n\x04mode\x18\x03 \x01(\x0e\x32#.skerry.api.networks.v1.NetworkMode\x12\x12\n\nnetns_path\x18\x04 \x01(\t\x12\x12\n\nhosts_path\x18\x05 \x01(\t\x12\x15\n\rhostname_path\x18\x06 \x01(\t\x12\x18\n\x10resolv_conf_path\x18\x07 \x01(\t\x12\x10\n\x08hostname\x18\x08 \x01(\t\x12\x33\n\tendpoints\x18\t \x03(\x0b\x32 .skerry.api.networks.v1.Endpoint\x12\x32\n\x05ports\x18\n \x03(\x0b\x32#.skerry.api.networks.v1.PortBinding\x12\x12\n\nsandbox_id\x18\x0b \x01(\t\x12\x12\n\ncreated_ns\x18\x0c \x01(\x03\":\n\x15ReleaseSandboxRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x04\"\x18\n\x16ReleaseSandboxResponse\")\n\x11GetSandboxRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"F\n\x12GetSandboxResponse\x12\x30\n\x07sandbox\x18\x01 \x01(\x0b\x32\x1f.skerry.api.networks.v1.Sandbox\"\x16\n\x14ListSandboxesRequest\"I\n\x15ListSandboxesResponse\x12\x30\n\x07sandbox\x18\x01 \x01(\x0b\x32\x1f.skerry.api.networks.v1.Sandbox\":\n\x14RenameSandboxRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x17\n\x15RenameSandboxResponse\",\n\x14RemoveSandboxRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"\x17\n\x15RemoveSandboxResponse\"$\n\x11GetNetworkRequest\x12\x0f\n\x07network\x18\x01 \x01(\t\"F\n\x12GetNetworkResponse\x12\x30\n\x07network\x18\x01 \x01(\x0b\x32\x1f.skerry.api.networks.v1.Network\"\x15\n\x13ListNetworksRequest\"H\n\x14ListNetworksResponse\x12\x30\n\x07network\x18\x01 \x01(\x0b\x32\x1f.skerry.api.networks.v1.Network*\x90\x01\n\x0bNetworkMode\x12\x1c\n\x18NETWORK_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15NETWORK_MODE_NETWORKS\x10\x01\x12\x15\n\x11NETWORK_MODE_HOST\x10\x02\x12\x15\n\x11NETWORK_MODE_NONE\x10\x03\x12\x1a\n\x16NETWORK_MODE_CONTAINER\x10\x04\x32\xd7\x07\n\x0fNetworksService\x12l\n\rCreateSandbox\x12,.skerry.api.networks.v1.CreateSandboxRequest\x1a-.skerry.api.networks.v1.CreateSandboxResponse\x12o\n\x0eReleaseSandbox\x12-.skerry.api.networks.v1.ReleaseSandboxRequest\x1a..skerry.api.networks.v1.ReleaseSandboxResponse\x12\x63\n\nGetSandbox\x12).skerry.api.networks.v1.GetSandboxRequest\x1a*.skerry.api.networks.v1.GetSandboxResponse\x12n\n\rListSandboxes\x12,.skerry.api.networks.v1.ListSandboxesRequest\x1a-.skerry.api.networks.v1.ListSandboxesResponse0\x01\x12l\n\rRenameSandbox\x12,.skerry.api.networks.v1.RenameSandboxRequest\x1a-.skerry.api.networks.v1.RenameSandboxResponse\x12l\n\rRemoveSandbox\x12,.skerry.api.networks.v1.RemoveSandboxRequest\x1a-.skerry.api.networks.v1.RemoveSandboxResponse\x12\x63\n\nGetNetwork\x12).skerry.api.networks.v1.GetNetworkRequest\x1a*.skerry.api.networks.v1.GetNetworkResponse\x12k\n\x0cListNetworks\x12+.skerry.api.networks.v1.ListNetworksRequest\x1a,.skerry.api.networks.v1.ListNetworksResponse0\x01\x12\x62\n\tSubscribe\x12(.skerry.api.networks.v1.SubscribeRequest\x1a).skerry.api.networks.v1.SubscribeResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%skerry/api/networks/v1/networks.proto\x12\x16skerry.api.networks.v1\x1a!skerry/api/events/v1/events.proto\"P\n\x10SubscribeRequest\x12<\n\x0csubscription\x18\x01 \x01(\x0b\x32&.skerry.api.events.v1.SubscribeRequest\"J\n\x11SubscribeResponse\x12\x35\n\x04item\x18\x01 \x01(\x0b\x32\'.skerry.api.events.v1.SubscribeResponse\"\xe3\x04\n\x07Network\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x64river\x18\x03 \x01(\t\x12\r\n\x05scope\x18\x04 \x01(\t\x12\x12\n\ncreated_ns\x18\x05 \x01(\x03\x12\x10\n\x08internal\x18\x06 \x01(\x08\x12\x12\n\nattachable\x18\x07 \x01(\x08\x12\x13\n\x0b\x65nable_ipv6\x18\x08 \x01(\x08\x12/\n\x05pools\x18\t \x03(\x0b\x32 .skerry.api.networks.v1.IpamPool\x12\x13\n\x0bipam_driver\x18\n \x01(\t\x12\x46\n\x0cipam_options\x18\x0b \x03(\x0b\x32\x30.skerry.api.networks.v1.Network.IpamOptionsEntry\x12=\n\x07options\x18\x0c \x03(\x0b\x32,.skerry.api.networks.v1.Network.OptionsEntry\x12;\n\x06labels\x18\r \x03(\x0b\x32+.skerry.api.networks.v1.Network.LabelsEntry\x12\x33\n\tendpoints\x18\x0e \x03(\x0b\x32 .skerry.api.networks.v1.Endpoint\x1a\x32\n\x10IpamOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbd\x01\n\x08IpamPool\x12\x0e\n\x06subnet\x18\x01 \x01(\t\x12\x10\n\x08ip_range\x18\x02 \x01(\t\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12I\n\raux_addresses\x18\x04 \x03(\x0b\x32\x32.skerry.api.networks.v1.IpamPool.AuxAddressesEntry\x1a\x33\n\x11\x41uxAddressesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"r\n\x0bPortBinding\x12\x10\n\x08protocol\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontainer_port\x18\x02 \x01(\r\x12\x0f\n\x07host_ip\x18\x03 \x01(\t\x12\x11\n\thost_port\x18\x04 \x01(\r\x12\x15\n\rhost_port_end\x18\x05 \x01(\r\"\x92\x01\n\x0f\x45ndpointRequest\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x14\n\x0cipv4_address\x18\x03 \x01(\t\x12\x14\n\x0cipv6_address\x18\x04 \x01(\t\x12\x13\n\x0bmac_address\x18\x05 \x01(\t\x12\x1c\n\x14link_local_addresses\x18n \x03(\t\"\x96\x02\n\x08\x45ndpoint\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nnetwork_id\x18\x02 \x01(\t\x12\x14\n\x0cnetwork_name\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x04 \x01(\t\x12\x16\n\x0e\x63ontainer_name\x18\x05 \x01(\t\x12\x14\n\x0cipv4_address\x18\x06 \x01(\t\x12\x13\n\x0bipv4_prefix\x18\x07 \x01(\r\x12\x14\n\x0cipv4_gateway\x18\x08 \x01(\t\x12\x14\n\x0cipv6_address\x18\t \x01(\t\x12\x13\n\x0bipv6_prefix\x18\n \x01(\r\x12\x14\n\x0cipv6_gateway\x18\x0b \x01(\t\x12\x13\n\x0bmac_address\x18\x0c \x01(\t\x12\x0f\n\x07\x61liases\x18\r \x03(\t\"\xad\x03\n\x14\x43reateSandboxRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontainer_name\x18\x02 \x01(\t\x12\x0b\n\x03run\x18\x03 \x01(\x04\x12\x31\n\x04mode\x18\x04 \x01(\x0e\x32#.skerry.api.networks.v1.NetworkMode\x12\x19\n\x11join_container_id\x18\x05 \x01(\t\x12:\n\tendpoints\x18\x06 \x03(\x0b\x32\'.skerry.api.networks.v1.EndpointRequest\x12\x32\n\x05ports\x18\x07 \x03(\x0b\x32#.skerry.api.networks.v1.PortBinding\x12\x17\n\x0fpublish_exposed\x18\x08 \x03(\t\x12\x10\n\x08hostname\x18\t \x01(\t\x12\x12\n\ndomainname\x18\n \x01(\t\x12\x0b\n\x03\x64ns\x18\x0b \x03(\t\x12\x12\n\ndns_search\x18\x0c \x03(\t\x12\x13\n\x0b\x64ns_options\x18\r \x03(\t\x12\x13\n\x0b\x65xtra_hosts\x18\x0e \x03(\t\x12\x12\n\nlink_hosts\x18\x0f \x03(\t\"I\n\x15\x43reateSandboxResponse\x12\x30\n\x07sandbox\x18\x01 \x01(\x0b\x32\x1f.skerry.api.networks.v1.Sandbox\"\xdb\x02\n\x07Sandbox\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x04\x12\x31\n\x04mode\x18\x03 \x01(\x0e\x32#.skerry.api.networks.v1.NetworkMode\x12\x12\n\nnetns_path\x18\x04 \x01(\t\x12\x12\n\nhosts_path\x18\x05 \x01(\t\x12\x15\n\rhostname_path\x18\x06 \x01(\t\x12\x18\n\x10resolv_conf_path\x18\x07 \x01(\t\x12\x10\n\x08hostname\x18\x08 \x01(\t\x12\x33\n\tendpoints\x18\t \x03(\x0b\x32 .skerry.api.networks.v1.Endpoint\x12\x32\n\x05ports\x18\n \x03(\x0b\x32#.skerry.api.networks.v1.PortBinding\x12\x12\n\nsandbox_id\x18\x0b \x01(\t\x12\x12\n\ncreated_ns\x18\x0c \x01(\x03\":\n\x15ReleaseSandboxRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x04\"\x18\n\x16ReleaseSandboxResponse\")\n\x11GetSandboxRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"F\n\x12GetSandboxResponse\x12\x30\n\x07sandbox\x18\x01 \x01(\x0b\x32\x1f.skerry.api.networks.v1.Sandbox\"\x16\n\x14ListSandboxesRequest\"I\n\x15ListSandboxesResponse\x12\x30\n\x07sandbox\x18\x01 \x01(\x0b\x32\x1f.skerry.api.networks.v1.Sandbox\":\n\x14RenameSandboxRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x17\n\x15RenameSandboxResponse\",\n\x14RemoveSandboxRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"\x17\n\x15RemoveSandboxResponse\"$\n\x11GetNetworkRequest\x12\x0f\n\x07network\x18\x01 \x01(\t\"F\n\x12GetNetworkResponse\x12\x30\n\x07network\x18\x01 \x01(\x0b\x32\x1f.skerry.api.networks.v1.Network\"\x15\n\x13ListNetworksRequest\"H\n\x14ListNetworksResponse\x12\x30\n\x07network\x18\x01 \x01(\x0b\x32\x1f.skerry.api.networks.v1.Network*\x90\x01\n\x0bNetworkMode\x12\x1c\n\x18NETWORK_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15NETWORK_MODE_NETWORKS\x10\x01\x12\x15\n\x11NETWORK_MODE_HOST\x10\x02\x12\x15\n\x11NETWORK_MODE_NONE\x10\x03\x12\x1a\n\x16NETWORK_MODE_CONTAINER\x10\x04\x32\xd7\x07\n\x0fNetworksService\x12l\n\rCreateSandbox\x12,.skerry.api.networks.v1.CreateSandboxRequest\x1a-.skerry.api.networks.v1.CreateSandboxResponse\x12o\n\x0eReleaseSandbox\x12-.skerry.api.networks.v1.ReleaseSandboxRequest\x1a..skerry.api.networks.v1.ReleaseSandboxResponse\x12\x63\n\nGetSandbox\x12).skerry.api.networks.v1.GetSandboxRequest\x1a*.skerry.api.networks.v1.GetSandboxResponse\x12n\n\rListSandboxes\x12,.skerry.api.networks.v1.ListSandboxesRequest\x1a-.skerry.api.networks.v1.ListSandboxesResponse0\x01\x12l\n\rRenameSandbox\x12,.skerry.api.networks.v1.RenameSandboxRequest\x1a-.skerry.api.networks.v1.RenameSandboxResponse\x12l\n\rRemoveSandbox\x12,.skerry.api.networks.v1.RemoveSandboxRequest\x1a-.skerry.api.networks.v1.RemoveSandboxResponse\x12\x63\n\nGetNetwork\x12).skerry.api.networks.v1.GetNetworkRequest\x1a*.skerry.api.networks.v1.GetNetworkResponse\x12k\n\x0cListNetworks\x12+.skerry.api.networks.v1.ListNetworksRequest\x1a,.skerry.api.networks.v1.ListNetworksResponse0\x01\x12\x62\n\tSubscribe\x12(.skerry.api.networks.v1.SubscribeRequest\x1a).skerry.api.networks.v1.SubscribeResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,8 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NETWORK_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_IPAMPOOL_AUXADDRESSESENTRY']._loaded_options = None
   _globals['_IPAMPOOL_AUXADDRESSESENTRY']._serialized_options = b'8\001'
-  _globals['_NETWORKMODE']._serialized_start=3100
-  _globals['_NETWORKMODE']._serialized_end=3244
+  _globals['_NETWORKMODE']._serialized_start=3131
+  _globals['_NETWORKMODE']._serialized_end=3275
   _globals['_SUBSCRIBEREQUEST']._serialized_start=100
   _globals['_SUBSCRIBEREQUEST']._serialized_end=180
   _globals['_SUBSCRIBERESPONSE']._serialized_start=182
@@ -60,44 +60,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IPAMPOOL_AUXADDRESSESENTRY']._serialized_end=1062
   _globals['_PORTBINDING']._serialized_start=1064
   _globals['_PORTBINDING']._serialized_end=1178
-  _globals['_ENDPOINTREQUEST']._serialized_start=1180
-  _globals['_ENDPOINTREQUEST']._serialized_end=1296
-  _globals['_ENDPOINT']._serialized_start=1299
-  _globals['_ENDPOINT']._serialized_end=1577
-  _globals['_CREATESANDBOXREQUEST']._serialized_start=1580
-  _globals['_CREATESANDBOXREQUEST']._serialized_end=2009
-  _globals['_CREATESANDBOXRESPONSE']._serialized_start=2011
-  _globals['_CREATESANDBOXRESPONSE']._serialized_end=2084
-  _globals['_SANDBOX']._serialized_start=2087
-  _globals['_SANDBOX']._serialized_end=2434
-  _globals['_RELEASESANDBOXREQUEST']._serialized_start=2436
-  _globals['_RELEASESANDBOXREQUEST']._serialized_end=2494
-  _globals['_RELEASESANDBOXRESPONSE']._serialized_start=2496
-  _globals['_RELEASESANDBOXRESPONSE']._serialized_end=2520
-  _globals['_GETSANDBOXREQUEST']._serialized_start=2522
-  _globals['_GETSANDBOXREQUEST']._serialized_end=2563
-  _globals['_GETSANDBOXRESPONSE']._serialized_start=2565
-  _globals['_GETSANDBOXRESPONSE']._serialized_end=2635
-  _globals['_LISTSANDBOXESREQUEST']._serialized_start=2637
-  _globals['_LISTSANDBOXESREQUEST']._serialized_end=2659
-  _globals['_LISTSANDBOXESRESPONSE']._serialized_start=2661
-  _globals['_LISTSANDBOXESRESPONSE']._serialized_end=2734
-  _globals['_RENAMESANDBOXREQUEST']._serialized_start=2736
-  _globals['_RENAMESANDBOXREQUEST']._serialized_end=2794
-  _globals['_RENAMESANDBOXRESPONSE']._serialized_start=2796
-  _globals['_RENAMESANDBOXRESPONSE']._serialized_end=2819
-  _globals['_REMOVESANDBOXREQUEST']._serialized_start=2821
-  _globals['_REMOVESANDBOXREQUEST']._serialized_end=2865
-  _globals['_REMOVESANDBOXRESPONSE']._serialized_start=2867
-  _globals['_REMOVESANDBOXRESPONSE']._serialized_end=2890
-  _globals['_GETNETWORKREQUEST']._serialized_start=2892
-  _globals['_GETNETWORKREQUEST']._serialized_end=2928
-  _globals['_GETNETWORKRESPONSE']._serialized_start=2930
-  _globals['_GETNETWORKRESPONSE']._serialized_end=3000
-  _globals['_LISTNETWORKSREQUEST']._serialized_start=3002
-  _globals['_LISTNETWORKSREQUEST']._serialized_end=3023
-  _globals['_LISTNETWORKSRESPONSE']._serialized_start=3025
-  _globals['_LISTNETWORKSRESPONSE']._serialized_end=3097
-  _globals['_NETWORKSSERVICE']._serialized_start=3247
-  _globals['_NETWORKSSERVICE']._serialized_end=4230
+  _globals['_ENDPOINTREQUEST']._serialized_start=1181
+  _globals['_ENDPOINTREQUEST']._serialized_end=1327
+  _globals['_ENDPOINT']._serialized_start=1330
+  _globals['_ENDPOINT']._serialized_end=1608
+  _globals['_CREATESANDBOXREQUEST']._serialized_start=1611
+  _globals['_CREATESANDBOXREQUEST']._serialized_end=2040
+  _globals['_CREATESANDBOXRESPONSE']._serialized_start=2042
+  _globals['_CREATESANDBOXRESPONSE']._serialized_end=2115
+  _globals['_SANDBOX']._serialized_start=2118
+  _globals['_SANDBOX']._serialized_end=2465
+  _globals['_RELEASESANDBOXREQUEST']._serialized_start=2467
+  _globals['_RELEASESANDBOXREQUEST']._serialized_end=2525
+  _globals['_RELEASESANDBOXRESPONSE']._serialized_start=2527
+  _globals['_RELEASESANDBOXRESPONSE']._serialized_end=2551
+  _globals['_GETSANDBOXREQUEST']._serialized_start=2553
+  _globals['_GETSANDBOXREQUEST']._serialized_end=2594
+  _globals['_GETSANDBOXRESPONSE']._serialized_start=2596
+  _globals['_GETSANDBOXRESPONSE']._serialized_end=2666
+  _globals['_LISTSANDBOXESREQUEST']._serialized_start=2668
+  _globals['_LISTSANDBOXESREQUEST']._serialized_end=2690
+  _globals['_LISTSANDBOXESRESPONSE']._serialized_start=2692
+  _globals['_LISTSANDBOXESRESPONSE']._serialized_end=2765
+  _globals['_RENAMESANDBOXREQUEST']._serialized_start=2767
+  _globals['_RENAMESANDBOXREQUEST']._serialized_end=2825
+  _globals['_RENAMESANDBOXRESPONSE']._serialized_start=2827
+  _globals['_RENAMESANDBOXRESPONSE']._serialized_end=2850
+  _globals['_REMOVESANDBOXREQUEST']._serialized_start=2852
+  _globals['_REMOVESANDBOXREQUEST']._serialized_end=2896
+  _globals['_REMOVESANDBOXRESPONSE']._serialized_start=2898
+  _globals['_REMOVESANDBOXRESPONSE']._serialized_end=2921
+  _globals['_GETNETWORKREQUEST']._serialized_start=2923
+  _globals['_GETNETWORKREQUEST']._serialized_end=2959
+  _globals['_GETNETWORKRESPONSE']._serialized_start=2961
+  _globals['_GETNETWORKRESPONSE']._serialized_end=3031
+  _globals['_LISTNETWORKSREQUEST']._serialized_start=3033
+  _globals['_LISTNETWORKSREQUEST']._serialized_end=3054
+  _globals['_LISTNETWORKSRESPONSE']._serialized_start=3056
+  _globals['_LISTNETWORKSRESPONSE']._serialized_end=3128
+  _globals['_NETWORKSSERVICE']._serialized_start=3278
+  _globals['_NETWORKSSERVICE']._serialized_end=4261
 # @@protoc_insertion_point(module_scope)

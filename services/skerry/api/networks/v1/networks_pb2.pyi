@@ -120,18 +120,20 @@ class PortBinding(_message.Message):
     def __init__(self, protocol: _Optional[str] = ..., container_port: _Optional[int] = ..., host_ip: _Optional[str] = ..., host_port: _Optional[int] = ..., host_port_end: _Optional[int] = ...) -> None: ...
 
 class EndpointRequest(_message.Message):
-    __slots__ = ("network", "aliases", "ipv4_address", "ipv6_address", "mac_address")
+    __slots__ = ("network", "aliases", "ipv4_address", "ipv6_address", "mac_address", "link_local_addresses")
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
     IPV4_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     IPV6_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     MAC_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    LINK_LOCAL_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     network: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
     ipv4_address: str
     ipv6_address: str
     mac_address: str
-    def __init__(self, network: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., ipv4_address: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., mac_address: _Optional[str] = ...) -> None: ...
+    link_local_addresses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, network: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., ipv4_address: _Optional[str] = ..., ipv6_address: _Optional[str] = ..., mac_address: _Optional[str] = ..., link_local_addresses: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Endpoint(_message.Message):
     __slots__ = ("id", "network_id", "network_name", "container_id", "container_name", "ipv4_address", "ipv4_prefix", "ipv4_gateway", "ipv6_address", "ipv6_prefix", "ipv6_gateway", "mac_address", "aliases")

@@ -1,0 +1,235 @@
+"""What runs in the guest, by systemd, at each of its two boots. Each result is one line on the serial console."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import traceback
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+_CASES = ("test_limits.py", "test_update.py", "test_stats.py")
+_SOCKET = "/run/skerry/docker.sock"
+_PHASE = Path("/var/lib/skerry-guest-phase")
+_ENVIRON = {**os.environ, "DOCKER_HOST": f"unix://{_SOCKET}", "DOCKER_CLI_HINTS": "false", "DOCKER_BUILDKIT": "0"}
+_READY_SECONDS = 300
+
+
+def tell(what: str, good: bool, detail: str) -> None:
+    with open("/dev/ttyS0", "w", encoding="utf-8") as console:
+        console.write("\nRESULT " + json.dumps([what, good, detail]) + "\n")
+
+
+def run(*argv: str, check: bool = True, seconds: float = 300) -> str:
+    done = subprocess.run(argv, env=_ENVIRON, capture_output=True, text=True, timeout=seconds, check=False)
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(argv)} failed ({done.returncode}): {done.stderr.strip()[-800:]}")
+    return done.stdout.strip()
+
+
+def step(what: str, work: Callable[[], tuple[bool, str]]) -> None:
+    try:
+        good, detail = work()
+    except Exception as error:  # told, and the others are tried
+        good, detail = False, f"{type(error).__name__}: {error}"[:1500]
+        traceback.print_exc(file=sys.stderr)
+    tell(what, good, detail)
+
+
+def engine(**settings: str) -> None:
+    """Starts the engine anew by its unit, with these settings."""
+    Path("/etc/skerry.env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    run("systemctl", "restart", "skerry")
+    answers()
+
+
+def answers() -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while True:
+        done = subprocess.run(
+            ["docker", "info", "-f", "{{.ServerVersion}} {{.CgroupDriver}}"],
+            env=_ENVIRON,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if done.returncode == 0 and len(done.stdout.split()) == 2:
+            return
+        if time.monotonic() > deadline:
+            raise AssertionError(f"the engine does not answer: {done.stderr} {run('journalctl', '-u', 'skerry', '-n', '20', check=False)}")
+        time.sleep(1)
+
+
+def host() -> tuple[bool, str]:
+    kind = run("stat", "-f", "-c", "%T", "/sys/fs/cgroup")
+    controllers = Path("/sys/fs/cgroup/cgroup.controllers").read_text().strip()
+    return (
+        kind == "cgroup2fs" and "memory" in controllers,
+        f"{kind}, {controllers}; kernel {os.uname().release}, {run('crun', '--version').splitlines()[0]}",
+    )
+
+
+def driver(name: str) -> Callable[[], tuple[bool, str]]:
+    def work() -> tuple[bool, str]:
+        engine(**({"SKERRY_CONTAINERS_CGROUP_DRIVER": name} if name == "cgroupfs" else {}))
+        said = run("docker", "info", "-f", "{{.CgroupDriver}} {{.CgroupVersion}}")
+        return said == f"{name} 2", f"docker info says {said}"
+
+    return work
+
+
+def cases() -> tuple[bool, str]:
+    """Runs the conformance cases of limits, update and stats on the engine that runs."""
+    report = "/var/tmp/report.xml"
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "600", f"--junitxml={report}", "--docker-host", f"unix://{_SOCKET}",
+            *(f"tests/conformance/{name}" for name in _CASES)]  # fmt: skip
+    done = subprocess.run(
+        argv, cwd="/opt/skerry", env={**_ENVIRON, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, timeout=3000, check=False
+    )
+    Path("/var/tmp/pytest.log").write_text(done.stdout + done.stderr)
+    every = list(ElementTree.parse(report).getroot().iter("testcase"))
+    failed = [case for case in every if any(case.find(what) is not None for what in ("failure", "error"))]
+    for case in failed:
+        found = case.find("failure") if case.find("failure") is not None else case.find("error")
+        sys.stderr.write(f"\n{case.get('name')}: {(found.get('message') if found is not None else '') or ''}"[:700] + "\n")
+    return bool(every) and not failed, f"{len(every) - len(failed)} of {len(every)} pass" + "".join(
+        f"; failed: {case.get('name')}" for case in failed
+    )
+
+
+def scope() -> tuple[bool, str]:
+    """systemd knows the container as a unit with its limits, in the slice that was asked for."""
+    container = run(
+        "docker", "run", "-d", "--net", "none", "-m", "64m", "--cpus", "0.5", "--cgroup-parent", "one-two.slice", "busybox", "sleep", "1000"
+    )
+    unit = f"skerry-{container}.scope"
+    shown = run("systemctl", "show", "-p", "ControlGroup,MemoryMax,CPUQuotaPerSecUSec,ActiveState", unit)
+    run("docker", "update", "-m", "48m", "--memory-swap", "96m", container)
+    run("systemctl", "daemon-reload")
+    after = run("systemctl", "show", "-p", "MemoryMax", unit)
+    limit = Path(f"/sys/fs/cgroup/one.slice/one-two.slice/{unit}/memory.max").read_text().strip()
+    refused = subprocess.run(
+        ["docker", "create", "--cgroup-parent", "/x", "busybox"], env=_ENVIRON, capture_output=True, text=True, timeout=120, check=False
+    ).stderr
+    run("docker", "rm", "-f", container)
+    gone = run("systemctl", "show", "-p", "ActiveState", unit)
+    good = (
+        f"ControlGroup=/one.slice/one-two.slice/{unit}" in shown
+        and "MemoryMax=67108864" in shown
+        and "CPUQuotaPerSecUSec=500ms" in shown
+        and after == "MemoryMax=50331648"
+        and limit == "50331648"
+        and 'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"' in refused
+        and gone == "ActiveState=inactive"
+    )
+    return good, f"{' '.join(shown.split())}; updated: {after}, memory.max {limit}; removed: {gone}; {refused.strip()}"
+
+
+def layers() -> tuple[bool, str]:
+    """A kernel that cannot mount layers from their tars unpacks them; what containers see and change is the same."""
+    shown = json.loads(run("docker", "info", "-f", "{{json .DriverStatus}}"))
+    form = dict(shown).get("Layer Form", "")
+    name = "layers"
+    run("docker", "rm", "-f", name, check=False)
+    said = run(
+        "docker",
+        "run",
+        "--name",
+        name,
+        "busybox",
+        "sh",
+        "-c",
+        "echo changed > /etc/x && rm /etc/group && cat /etc/passwd | head -1; ls /bin | wc -l",
+    )
+    changes = run("docker", "diff", name)
+    run("docker", "commit", name, "changed")
+    again = run("docker", "run", "--rm", "changed", "sh", "-c", "cat /etc/x; ls /etc/group 2>&1 | grep -c No")
+    run("docker", "rm", name)
+    good = "root" in said and "A /etc/x" in changes and "D /etc/group" in changes and again.split() == ["changed", "1"]
+    return good, f"layer form {form}; diff {changes.split()}; committed and run: {again.split()}"
+
+
+def unpacked() -> tuple[bool, str]:
+    engine(SKERRY_CONTAINERS_LAYERS="directories", SKERRY_ROOT="/var/lib/skerry-unpacked", SKERRY_RUN="/run/skerry")
+    run("docker", "load", "-i", "/var/tmp/busybox.tar")
+    good, detail = layers()
+    return good and "form directories" in detail, detail
+
+
+_WANTED = {
+    "always": "running",
+    "unless-stopped": "running",
+    "stopped-unless": "exited",
+    "stopped-always": "running",
+    "on-failure": "exited",
+    "no": "exited",
+}
+
+
+def before_reboot() -> tuple[bool, str]:
+    engine()
+    run("docker", "run", "-d", "--name", "always", "--restart", "always", "-m", "32m", "-p", "8080:80", "busybox", "sleep", "100000")
+    run("docker", "run", "-d", "--name", "unless-stopped", "--restart", "unless-stopped", "busybox", "sleep", "100000")
+    for name, policy in (("stopped-unless", "unless-stopped"), ("stopped-always", "always")):
+        run("docker", "run", "-d", "--name", name, "--restart", policy, "busybox", "sleep", "100000")
+        run("docker", "stop", "-t", "0", name)
+    run("docker", "run", "-d", "--name", "on-failure", "--restart", "on-failure", "busybox", "sh", "-c", "exit 0")
+    run("docker", "run", "-d", "--name", "no", "busybox", "sleep", "100000")
+    states = _states()
+    run("systemctl", "enable", "-q", "skerry")
+    _PHASE.write_text(run("cat", "/proc/sys/kernel/random/boot_id"))
+    return states["always"] == "running" and states["stopped-always"] == "exited", str(states)
+
+
+def _states() -> dict[str, str]:
+    return dict(line.split() for line in run("docker", "ps", "-a", "--format", "{{.Names}} {{.State}}").splitlines())
+
+
+def after_reboot() -> tuple[bool, str]:
+    answers()
+    deadline = time.monotonic() + 180
+    while (states := _states()) != _WANTED and time.monotonic() < deadline:
+        time.sleep(1)
+    other = run("cat", "/proc/sys/kernel/random/boot_id") != _PHASE.read_text()
+    limit = run("docker", "exec", "always", "cat", "/proc/self/cgroup") if states.get("always") == "running" else ""
+    memory = run("docker", "inspect", "-f", "{{.HostConfig.Memory}} {{.RestartCount}} {{.NetworkSettings.IPAddress}}", "always")
+    code = run("docker", "inspect", "-f", "{{.State.ExitCode}}", "no")
+    return states == _WANTED and other and memory.startswith("33554432 "), f"{states}; always: {memory} {limit}; exit code of `no`: {code}"
+
+
+def first_boot() -> None:
+    step("cgroup v2, no v1 hierarchy", host)
+    sys.path.insert(0, "/opt/skerry/tests")
+    from images.busybox import make_busybox
+
+    make_busybox("/var/tmp/busybox.tar")
+    for name in ("cgroupfs", "systemd"):
+        step(f"{name} driver: the engine starts", driver(name))
+        run("docker", "load", "-i", "/var/tmp/busybox.tar", check=False)
+        step(f"{name} driver: limits, update, stats", cases)
+        run("sh", "-c", "docker ps -aq | xargs -r docker rm -f", check=False)
+    step("systemd driver: scope, slice, update, daemon-reload", scope)
+    step("layers on this kernel", layers)
+    step("layers unpacked", unpacked)
+    run("sh", "-c", "docker ps -aq | xargs -r docker rm -f", check=False)
+    step("before the reboot", before_reboot)
+    run("systemctl", "reboot", check=False)
+
+
+def main() -> None:
+    if not re.search(r"\bguest\b", Path("/etc/hostname").read_text()):
+        raise SystemExit("this is for the guest only")
+    if not _PHASE.exists():
+        first_boot()
+        return
+    step("after a real reboot", after_reboot)
+    tell("end", True, "")
+    run("systemctl", "poweroff", check=False)
+
+
+if __name__ == "__main__":
+    main()
