@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -282,8 +282,8 @@ async def run_exec(node: NodeUnderTest, container: str, *command: str, stdin: by
 
 
 @asynccontextmanager
-async def containers_node(**environ: str) -> AsyncIterator[NodeUnderTest]:
-    """Runs a node; at the end removes its containers and everything it made."""
+async def containers_node(prepare: Callable[[str], None] | None = None, **environ: str) -> AsyncIterator[NodeUnderTest]:
+    """Runs a node; at the end removes its containers and everything it made. prepare is given the node's root before that exists."""
     base = tempfile.mkdtemp(prefix="sk-", dir="/tmp")
     name = f"node-{os.path.basename(base)}"
     subprocess.run(["ip", "netns", "add", name], check=True)
@@ -291,6 +291,8 @@ async def containers_node(**environ: str) -> AsyncIterator[NodeUnderTest]:
     register = partial(add_ImagesServiceServicer_to_server, LayerStore(f"{base}/layer.tar"))
     node = NodeUnderTest(base, layer, f"/run/netns/{name}")
     try:
+        if prepare is not None:
+            prepare(node.root)
         async with serving(f"unix:{base}/images.sock", [register], [], drain=0):
             await node.start(**environ)
             try:

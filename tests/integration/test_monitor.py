@@ -368,7 +368,7 @@ asyncio.run(main())
     assert data == b"".join(b"%d\n" % n for n in range(1, count + 1))
 
 
-async def test_killed_monitor_leaves_a_readable_spool_that_the_next_run_continues(node):
+async def test_monitor_keeper_and_process_killed_leave_a_readable_spool_that_the_next_run_continues(node):
     monitor = await node.monitors.launch(node.job("c", "yes", "0123456789" * 9))
     container = await monitor.create()
     await monitor.start()
@@ -376,9 +376,12 @@ async def test_killed_monitor_leaves_a_readable_spool_that_the_next_run_continue
     await until(lambda: os.path.exists(spool) and sum(os.stat(f"{spool}/{name}").st_size for name in os.listdir(spool)) > 4 << 20)
     with open(f"/proc/{container}/stat") as file:
         pid = int(file.read().rsplit(")", 1)[1].split()[1])
-    os.kill(pid, signal.SIGKILL)
-    assert pid != keeper_pid(node.run)
-    await until(lambda: not os.path.exists(f"/proc/{container}/exe"))  # SIGPIPE
+    keeper = keeper_pid(node.run)
+    assert pid != keeper
+    os.kill(keeper, signal.SIGSTOP)
+    for each in (pid, keeper, container):
+        os.kill(each, signal.SIGKILL)
+    await until(lambda: not os.path.exists(f"/proc/{container}/exe"))
     await monitor.close()
     assert await node.monitors.adopt(node.directory("c")) is None
     before = (await spool_range(spool)).end

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import socket
 import subprocess
 import time
@@ -209,6 +210,9 @@ def main() -> None:
         start_keeper(settings.run)
     except SkerryError as error:
         raise SystemExit(f"error: {error}") from None
+    # A container takes up to six: its monitor's connection, a pidfd, its spool's readers.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     outside = enter_mount_namespace(settings.run)
     lifecycle.run(service(settings, outside))
 

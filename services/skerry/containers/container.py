@@ -12,11 +12,11 @@ import msgspec
 
 from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.events.v1 import events_pb2
-from skerry.containers import apparmor, health, security
+from skerry.containers import apparmor, health, leftovers, security
 from skerry.containers.cgroup import cgroup_path
 from skerry.containers.environment import Environment
 from skerry.containers.events import container_event
-from skerry.containers.monitors import Exit, Monitor
+from skerry.containers.monitors import Exit, Monitor, Monitors
 from skerry.containers.oom import OomWatch
 from skerry.containers.prober import Prober
 from skerry.containers.record import Record, container_message
@@ -35,6 +35,7 @@ from skerry.containers.state import (
     Phase,
     Policy,
     RestartAfter,
+    StartAsked,
     State,
     TellEnded,
     TellNeedsSandbox,
@@ -42,16 +43,18 @@ from skerry.containers.state import (
 )
 from skerry.containers.transitions import step
 from skerry.containers.wait import Waiters
-from skerry.core.errors import Failed
+from skerry.core.errors import Failed, Unavailable
 
 if TYPE_CHECKING:
     from skerry.containers.exec import Exec
 
 _log = logging.getLogger(__name__)
 
-# How often, and how far apart, another monitor is looked for when one was lost.
+# How often, and how far apart, a keeper is asked for another monitor when one was lost together with its keeper.
 _FIND_TRIES = 20
 _FIND_SECONDS = 0.1
+# Between tries to record what a full disk did not take.
+_SAVE_SECONDS = 0.5
 
 
 class Container:
@@ -79,6 +82,9 @@ class Container:
         self._changed = asyncio.Event()
         self._oom: OomWatch | None = None
         self._cleanup: asyncio.Task[None] | None = None
+        # Events that a full disk kept from being stored, and with them the record.
+        self._unsaved: list[events_pb2.Event] = []
+        self._saving: asyncio.Task[None] | None = None
 
     @property
     def runtime(self) -> Runtime:
@@ -129,8 +135,10 @@ class Container:
     async def apply(self, event: Event, **changes: object) -> None:
         """Takes event into the record (with other changed fields), stores it and carries out what follows, even if the caller goes.
 
-        Raises what `step` raises; then nothing has changed.
+        Raises what `step` raises, and Failed when a start cannot be recorded; then nothing has changed. What has happened, and what ends
+        a container, is carried out on a full disk too, and recorded when there is room again.
         """
+        before = self.record if isinstance(event, StartAsked) else None
         state, actions = step(self.record.state, event)
         if self._prober is not None:
             changes["health"] = health.follow(self.record.health, self.record.state, state)
@@ -138,7 +146,7 @@ class Container:
         events = [container_event(self.record, action.action, action.attributes) for action in actions if isinstance(action, Emit)]
         self._notify()
         self._follow_health()
-        await self.environment.finish(self._carry_out(self.record, events, actions), f"apply {self.id[:12]}")
+        await self.environment.finish(self._carry_out(self.record, before, events, actions), f"apply {self.id[:12]}")
 
     async def probed(self, check: health.Check, result: health.Result) -> None:
         """Takes the result of a probe into the record. One that comes when the container runs no more counts for nothing."""
@@ -148,7 +156,7 @@ class Container:
         after = health.after_probe(before, check, result, self.state.started_ns)
         self.record = msgspec.structs.replace(self.record, health=after)
         events = [container_event(self.record, f"health_status: {after.status}")] if after.status != before.status else []
-        await self.environment.finish(self._save(self.record, events), f"health {self.id[:12]}")
+        await self.environment.finish(self._save_or_later(self.record, events), f"health {self.id[:12]}")
 
     async def update(self, spec: pb.ContainerSpec, policy: Policy | None) -> None:
         """Takes another spec, and restart policy, into the record. Raises Conflict when the container is being removed."""
@@ -157,7 +165,11 @@ class Container:
 
     async def publish(self, action: str, attributes: dict[str, str] | None = None) -> None:
         """Publishes an event that changes nothing in the record."""
-        await self.environment.journal.publish(container_event(self.record, action, attributes))
+        event = container_event(self.record, action, attributes)
+        try:
+            await self.environment.journal.publish(event)
+        except Failed as error:
+            self._record_later([event], error)
 
     async def until(self, condition: Callable[[State], bool], timeout: float | None = None) -> bool:
         """Waits until the state fulfils condition; False when timeout seconds passed or the service stops."""
@@ -227,10 +239,10 @@ class Container:
                 ended = await monitor.wait()
                 break
             except Failed as error:
-                # The keeper starts another one in its place.
+                # The keeper, which would have replaced it at once, was killed too.
                 _log.warning("a monitor was lost", extra={"container": self.id, "error": str(error)})
+                found = await find_monitor(self.environment.monitors, self.directory, monitor.process)
                 await monitor.close()
-                found = await self._find_monitor()
             if isinstance(found, Monitor):
                 self.monitor = monitor = found
                 continue
@@ -242,7 +254,7 @@ class Container:
         await monitor.close()
         oom = self._oom is not None and self._oom.killed(ended.code)
         self.forget_memory()
-        await self.apply(Exited(run, ended.code, ended.time_ns or time.time_ns(), oom))
+        await self.apply(Exited(run, ended.code, ended.time_ns or time.time_ns(), oom, ended.error))
 
     async def follow_process(self, *, sandbox: bool) -> None:
         """Waits for the end of a process that has no monitor any more: nobody can tell its exit code, but its end is not missed."""
@@ -252,15 +264,17 @@ class Container:
             await _process_ended(self.state.pid)
         await self.apply(Lost(time.time_ns(), sandbox=sandbox))
 
-    async def _find_monitor(self) -> Monitor | Exit | None:
-        for _ in range(_FIND_TRIES):
-            if (found := await self.environment.monitors.adopt(self.directory)) is not None:
-                return found
-            await asyncio.sleep(_FIND_SECONDS)
-        return None
-
-    async def _carry_out(self, record: Record, events: Sequence[events_pb2.Event], actions: Sequence[Action]) -> None:
-        await self._save(record, events)
+    async def _carry_out(
+        self, record: Record, before: Record | None, events: Sequence[events_pb2.Event], actions: Sequence[Action]
+    ) -> None:
+        try:
+            await self._save(record, events)
+        except Failed as error:
+            if before is not None:
+                self.record = before
+                self._notify()
+                raise
+            self._record_later(events, error)
         for action in actions:
             match action:
                 case Answer():
@@ -281,9 +295,37 @@ class Container:
                     pass  # published above
 
     async def _save(self, record: Record, events: Sequence[events_pb2.Event]) -> None:
-        await self.environment.store.save(record, events)
-        for event in events:
+        """Stores record and events, behind events that could not be stored before."""
+        behind, self._unsaved = self._unsaved, []
+        try:
+            await self.environment.store.save(record, [*behind, *events])
+        except BaseException:
+            self._unsaved = [*behind, *self._unsaved]
+            raise
+        for event in (*behind, *events):
             self.environment.journal.published(event)
+
+    async def _save_or_later(self, record: Record, events: Sequence[events_pb2.Event]) -> None:
+        try:
+            await self._save(record, events)
+        except Failed as error:
+            self._record_later(events, error)
+
+    def _record_later(self, events: Sequence[events_pb2.Event], error: Failed) -> None:
+        """The disk is full: record and events are stored when there is room."""
+        self._unsaved += events
+        if self._saving is None or self._saving.done():
+            _log.warning("a change is not recorded yet", extra={"container": self.id, "error": str(error)})
+            self._saving = self.environment.tasks.spawn(self._save_later(), f"save {self.id[:12]}")
+
+    async def _save_later(self) -> None:
+        while True:
+            await asyncio.sleep(_SAVE_SECONDS)
+            try:
+                await self._save(self.record, [])
+            except Failed:
+                continue
+            return
 
     def _tell_ended(self, action: TellEnded) -> None:
         self._settlement.ended(self.ended_message(action.run))
@@ -306,6 +348,8 @@ class Container:
             await self.runtime.delete(self.id)
         except Failed as error:
             _log.warning("the runtime did not delete an ended container", extra={"container": self.id, "error": str(error)})
+        if left := leftovers.cgroups(self.cgroup):
+            await asyncio.to_thread(leftovers.remove_cgroups, left)
         if previous is not None:
             await previous.close()
         if self._prober is not None:
@@ -317,6 +361,18 @@ class Container:
 
 
 Relaunch = Callable[[Container], Coroutine[Any, Any, None]]
+
+
+async def find_monitor(monitors: Monitors, directory: str, process: int) -> Monitor | Exit | None:
+    """Returns who follows a run that lost its monitor and its keeper: a monitor that the next keeper starts, or the end. None: nobody."""
+    for _ in range(_FIND_TRIES):
+        try:
+            if (found := await monitors.again(directory, process)) is not None:
+                return found
+        except (Failed, Unavailable) as error:
+            _log.warning("no keeper starts another monitor", extra={"directory": directory, "error": str(error)})
+        await asyncio.sleep(_FIND_SECONDS)
+    return None
 
 
 async def _process_ended(pid: int) -> None:

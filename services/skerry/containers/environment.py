@@ -17,7 +17,7 @@ from skerry.containers.runtimes import Runtimes
 from skerry.containers.shipper import Shipper
 from skerry.containers.store import ContainerStore
 from skerry.containers.volumes import Volumes
-from skerry.core.errors import SkerryError
+from skerry.core.errors import SkerryError, exhausted
 from skerry.core.ids import new_id
 from skerry.core.journal import Journal
 from skerry.core.lifecycle import Tasks
@@ -71,6 +71,10 @@ class Environment:
                 return await work, None
             except SkerryError as error:
                 return None, error
+            except OSError as error:
+                if (refusal := exhausted(error)) is None:
+                    raise
+                return None, refusal
 
         result, error = await asyncio.shield(self.tasks.spawn(body(), name))
         if error is not None:

@@ -13,12 +13,12 @@ from skerry.api.containers.v1 import containers_pb2 as pb
 from skerry.api.containers.v1 import execs_pb2
 from skerry.containers import consoles, oci, stdin, users
 from skerry.containers.attach import BEHIND, client_output, hold_name
-from skerry.containers.container import Container
+from skerry.containers.container import Container, find_monitor
 from skerry.containers.events import exec_action
 from skerry.containers.monitors import CreateFailed, Job, Monitor
 from skerry.containers.spool import SpoolReader
 from skerry.containers.start_failure import StartFailure, explain
-from skerry.core.errors import Conflict, Failed, InvalidArgument, NotFound, SkerryError
+from skerry.core.errors import Conflict, Failed, InvalidArgument, NotFound, SkerryError, exhausted
 from skerry.core.files import write_atomic
 
 _log = logging.getLogger(__name__)
@@ -196,9 +196,10 @@ class Exec:
                 consoles.forget(self.container.runtime, self.record.id)
         except CreateFailed as error:
             await self._failed(explain(error.text, spec.cmd[0] if spec.cmd else "", additional=True))
-        except SkerryError as error:
+        except (SkerryError, OSError) as error:
             # Such as "unable to find user X: no matching entries in passwd file".
-            await self._failed(StartFailure(126, str(error)))
+            reason = (exhausted(error) if isinstance(error, OSError) else None) or error
+            await self._failed(StartFailure(126, str(reason)))
         else:
             self.watch(monitor)
 
@@ -217,11 +218,18 @@ class Exec:
         await self.finish(_LOST)
 
     async def _watch(self, monitor: Monitor) -> None:
-        try:
-            code = (await monitor.wait()).code
-        except Failed as error:
-            _log.warning("an exec's monitor was lost", extra={"exec": self.record.id, "error": str(error)})
-            code = _LOST
+        code = None
+        while code is None:
+            try:
+                code = (await monitor.wait()).code
+            except Failed as error:
+                _log.warning("an exec's monitor was lost", extra={"exec": self.record.id, "error": str(error)})
+                found = await find_monitor(self.container.environment.monitors, self.directory, monitor.process)
+                await monitor.close()
+                if isinstance(found, Monitor):
+                    self.monitor = monitor = found
+                else:
+                    code = _LOST if found is None else found.code
         await monitor.close()
         await self.finish(code)
 
@@ -234,7 +242,11 @@ class Exec:
         self._begun.set()
         self._ended.set()
         if os.path.isdir(self.directory):
-            await asyncio.to_thread(self.save)
+            try:
+                await asyncio.to_thread(self.save)
+            except OSError as error:
+                # A full disk. A later service finds the exit file, or the monitor's notes.
+                _log.warning("an exec's end is not recorded", extra={"exec": self.record.id, "error": str(error)})
         _ = self.container.environment.tasks.spawn(self.retire(), f"exec {self.record.id[:12]}")
 
     async def retire(self) -> None:

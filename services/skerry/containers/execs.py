@@ -7,7 +7,7 @@ import shutil
 import msgspec
 
 from skerry.api.containers.v1 import execs_pb2
-from skerry.containers.container import Container
+from skerry.containers.container import Container, find_monitor
 from skerry.containers.exec import Exec, ExecRecord
 from skerry.containers.holds import keep_holds
 from skerry.containers.monitors import Exit, Monitor
@@ -84,7 +84,9 @@ class Execs:
                 _ = self._node.environment.tasks.spawn(found.retire(), f"exec {record.id[:12]}")
 
     async def _follow(self, found: Exec) -> None:
-        match await self._node.environment.monitors.adopt(found.directory):
+        monitors = self._node.environment.monitors
+        one = await monitors.adopt(found.directory)
+        match one if one is not None else await find_monitor(monitors, found.directory, -1):
             case Monitor() as monitor if monitor.pid:
                 found.watch(monitor)
             case Exit(code=code):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from skerry.api.containers.v1 import containers_pb2 as pb
+from skerry.api.events.v1 import events_pb2
 from skerry.containers import launch, mounts, oci, sources, stop
 from skerry.containers.container import Container
 from skerry.containers.environment import Environment
@@ -34,6 +35,7 @@ failpoints.declare("containers.remove", "marked", "unmounted", "emptied")
 _SETTLE_SECONDS = 30
 _REMOVED_KEPT = 1000
 _TRIES = 5
+_FORGET_SECONDS = 0.2
 
 
 class Node:
@@ -272,7 +274,7 @@ class Node:
                 raise Failed(f"unable to remove the file system of container {container.id}: {error}") from error
             record = container.record
             event = container_event(record, "destroy")
-            await self.environment.store.remove(record.id, [event])
+            await self._forget(record.id, event)
             del self._containers[record.id]
             self._names.pop(record.name, None)
             container.execs.clear()
@@ -282,6 +284,18 @@ class Node:
             if len(self._removed) > _REMOVED_KEPT:
                 self._removed.popitem(last=False)
             container.waiters.removed(answer)
+
+    async def _forget(self, container_id: str, event: events_pb2.Event) -> None:
+        for left in reversed(range(_TRIES)):
+            try:
+                await self.environment.store.remove(container_id, [event])
+            except Failed:
+                # On a full disk: what was just removed makes room, once its last holders have let go.
+                if not left:
+                    raise
+                await asyncio.sleep(_FORGET_SECONDS)
+            else:
+                return
 
     async def erase(self, container: Container, volumes: bool) -> None:
         """Removes mounts and files; each step may find its work done."""

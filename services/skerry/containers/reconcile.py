@@ -9,7 +9,7 @@ import time
 from skerry.containers import consoles, mounts
 from skerry.containers.cgroup import oom_kills
 from skerry.containers.commit import thaw
-from skerry.containers.container import Container
+from skerry.containers.container import Container, find_monitor
 from skerry.containers.execs import Execs
 from skerry.containers.holds import keep_holds
 from skerry.containers.launch import ship_target
@@ -65,12 +65,15 @@ async def _one(node: Node, execs: Execs, container: Container) -> None:
 
 async def _running(container: Container) -> None:
     environment, run = container.environment, container.state.run
-    match await environment.monitors.adopt(container.directory):
+    found = await environment.monitors.adopt(container.directory)
+    if found is None and container.record.boot_id == environment.boot_id:
+        found = await find_monitor(environment.monitors, container.directory, -1)
+    match found:
         case Monitor() as monitor:
             container.watch_exit(monitor, run)
             await thaw(container)
-        case Exit(code=code, time_ns=time_ns, run=ended) if ended == run:
-            await container.apply(Exited(run, code, time_ns, oom_kills(container.cgroup) > 0))
+        case Exit(code=code, time_ns=time_ns, run=ended, error=error) if ended == run:
+            await container.apply(Exited(run, code, time_ns, oom_kills(container.cgroup) > 0, error))
         case _:
             _log.warning("a container has no monitor any more", extra={"container": container.id})
             sandbox = _sandbox_is_there(container)

@@ -102,6 +102,8 @@ class Exited(msgspec.Struct, frozen=True, tag=True):
     code: int
     time_ns: int
     oom: bool = False
+    # Why the code is not the process's own.
+    error: str = ""
 
 
 class Lost(msgspec.Struct, frozen=True, tag=True):

@@ -43,6 +43,7 @@ LONGEST_PAUSE_MS = 60_000
 GOOD_RUN_NS = 10 * 10**9
 # What Docker records when nobody saw how the process ended.
 LOST_EXIT_CODE = 255
+LOST_ERROR = "its exit code is not known: the processes that would have been told it had ended"
 
 Step: TypeAlias = tuple[State, list[Action]]
 
@@ -202,6 +203,7 @@ def _exited(state: State, event: Exited) -> Step:
         state,
         pid=0,
         exit_code=event.code,
+        error=event.error,
         oom_killed=event.oom,
         finished_ns=event.time_ns,
         by_policy=False,
@@ -241,9 +243,11 @@ def _lost(state: State, event: Lost) -> Step:
         code = state.exit_code
     elif state.phase in (Phase.RUNNING, Phase.PAUSED):
         if event.sandbox:
-            return _exited(state, Exited(state.run, LOST_EXIT_CODE, event.time_ns))
+            return _exited(state, Exited(state.run, LOST_EXIT_CODE, event.time_ns, error=LOST_ERROR))
         code = LOST_EXIT_CODE
-        lost = msgspec.structs.replace(state, phase=Phase.EXITED, pid=0, exit_code=code, finished_ns=event.time_ns, by_policy=False)
+        lost = msgspec.structs.replace(
+            state, phase=Phase.EXITED, pid=0, exit_code=code, error=LOST_ERROR, finished_ns=event.time_ns, by_policy=False
+        )
     else:
         return state, []
     if not restarts(state, code):

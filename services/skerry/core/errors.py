@@ -1,7 +1,12 @@
-"""What can go wrong that is not a bug, by what the caller can do about it. Imports nothing.
+"""What can go wrong that is not a bug, by what the caller can do about it. Imports nothing of ours.
 
 Handlers raise these with Docker's own words; `core.rpc.errors` maps them to gRPC statuses and the gateway to HTTP ones.
 """
+
+import errno
+
+# What a host without room answers to whatever asks for some: no bug of ours.
+_EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class SkerryError(Exception):
@@ -42,3 +47,11 @@ class Unavailable(SkerryError):
 
 class Failed(SkerryError):
     """The host, the kernel or a program refused; the text says why. Docker answers these with status 500."""
+
+
+def exhausted(error: OSError) -> Failed | None:
+    """Returns what callers are told when the host ran out of disk, memory or descriptors; None for any other error."""
+    if error.errno not in _EXHAUSTED:
+        return None
+    text = (error.strerror or str(error)).lower()
+    return Failed(f"{error.filename}: {text}" if error.filename else text)

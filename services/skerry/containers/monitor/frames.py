@@ -120,7 +120,8 @@ class Scan:
         self.last = -1  # where that frame begins; -1: none
         self.flags = 0  # of that frame
         self.sequence = 0  # of the next frame
-        self.torn: tuple[int, int, int, int, int] | None = None  # payload present, stream, flags, time, sequence
+        # Payload present, payload wanted, stream, flags, time, sequence.
+        self.torn: tuple[int, int, int, int, int, int] | None = None
         self.broken = False  # a damaged header stands at `end`
 
 
@@ -136,7 +137,7 @@ def scan(fd: int) -> Scan:
                 return found
             _, length, stream, flags, _, _, time_ns, sequence = HEADER.unpack_from(chunk, at)
             if found.end + HEADER_SIZE + length > found.size:
-                found.torn = (found.size - found.end - HEADER_SIZE, stream, flags, time_ns, sequence)
+                found.torn = (found.size - found.end - HEADER_SIZE, length, stream, flags, time_ns, sequence)
                 return found
             found.last, found.flags, found.sequence = found.end, flags, sequence + 1
             found.end += HEADER_SIZE + length

@@ -5,26 +5,31 @@ Start it with
     python3 -I -S -E -c 'import sys; sys.path.insert(0, SERVICES); from skerry.containers.monitor.keeper import main; main()' --run RUN
 
 where SERVICES is the directory that contains the package skerry; `python3 -m skerry.containers.monitor.keeper --run RUN` execs itself
-into that. Options: `--mounts auto|host` (host: leave mounts and namespaces alone), `--detach` (return when it answers; it goes on in
-the background). It answers on RUN/keeper.sock and wants a cgroup that outlives the services'.
+into that. Options: `--mounts auto|host` (host: leave mounts and namespaces alone), `--files N` (the soft limit of open files that
+containers get), `--detach` (return when it answers; it goes on in the background). It answers on RUN/keeper.sock and wants a cgroup that
+outlives the services'.
 
 A request is a packet {"directory": D}; the answer {"pid": N} means that a monitor listens on D/monitor.sock; {"error": TEXT} that none
-was started. SIGTERM ends the keeper; monitors stay. A second keeper for the same RUN exits with status 3.
+was started. With "again": true the monitor goes on with a run whose monitor and keeper were killed; a pidfd of its process may come along.
+The keeper holds duplicates of its monitors' descriptors and replaces one that is killed. When the keeper itself is killed, monitors give
+the next one theirs. SIGTERM ends the keeper; monitors stay. A second keeper for the same RUN exits with status 3.
 """
 
 import fcntl
-import gc
 import json
 import os
+import resource
 import select
 import signal
 import socket
 import sys
+from typing import Any
 
-from skerry.containers.monitor import monitor, mounts, protocol, runtime
+from skerry.containers.monitor import monitor, mounts, runtime
+from skerry.containers.monitor.holds import Hold, Holds, receive
+from skerry.containers.monitor.successor import Successor
+from skerry.containers.monitor.warm import warm
 
-_LIMIT = 4096
-_WARM_RUNS = 30
 _BUSY = 3
 
 
@@ -47,7 +52,7 @@ def main() -> None:
     try:
         if options.get("--mounts", "auto") == "auto":
             mounts.prepare(run)
-        keeper = Keeper(run, lock)
+        keeper = Keeper(run, lock, int(options.get("--files", "0")))
     except OSError as error:
         _fail(f"keeper: {error}", 1)
     else:
@@ -55,33 +60,49 @@ def main() -> None:
             os.write(ready, b"1")
             _silence(1, 2)
             os.close(ready)
-        keeper.serve()
+        try:
+            keeper.serve()
+        except BaseException:  # noqa: BLE001 - a bug; the next keeper is given all that this one held
+            log = os.open(f"{run}/keeper.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(log, 2)
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
 
 
 class Keeper:
-    """Answers requests for monitors. Raises OSError when it cannot listen."""
+    """Answers requests for monitors, and replaces those that are killed. Raises OSError when it cannot listen."""
 
-    def __init__(self, run: str, lock: int) -> None:
+    def __init__(self, run: str, lock: int, files: int) -> None:
+        """files: the soft limit of open files for containers; 0: ours."""
+        self._run = run
         self._lock = lock
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._limits = (min(files or soft, hard), hard)
+        # Six descriptors per container.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._limits[1], self._limits[1]))
         mounts.become_subreaper()
+        self._wake, self._waker = os.pipe()
+        for fd in (self._wake, self._waker):
+            os.set_blocking(fd, False)
+        self._poll = select.poll()
+        self._clients: dict[int, socket.socket] = {}
+        self._holds = Holds(self._poll, self._fork)
+        # Not yet the loop that hears of it.
+        signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
+        directory = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # Before it is warm: monitors that lost their keeper give their descriptors back into the queue at once.
+            self._listener = runtime.listen(directory, "keeper.sock", socket.SOCK_SEQPACKET, 4096)
+        finally:
+            os.close(directory)
         try:
             warm(run)
         except OSError as error:  # larger monitors, no worse ones
             sys.stderr.write(f"keeper: not warmed: {error}\n")
-        self._wake, self._waker = os.pipe()
-        for fd in (self._wake, self._waker):
-            os.set_blocking(fd, False)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.signal(signal.SIGTERM, lambda _number, _frame: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._poll = select.poll()
-        self._clients: dict[int, socket.socket] = {}
-        directory = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self._listener = runtime.listen(directory, "keeper.sock", socket.SOCK_SEQPACKET)
-        finally:
-            os.close(directory)
         self._listener.setblocking(False)
         self._poll.register(self._wake, select.POLLIN)
         self._poll.register(self._listener.fileno(), select.POLLIN)
@@ -89,25 +110,18 @@ class Keeper:
     def serve(self) -> None:
         """Answers until SIGTERM."""
         while True:
-            for fd, _ in self._poll.poll():
+            for fd, _ in self._poll.poll(self._holds.timeout_ms()):
                 if fd == self._wake:
                     if signal.SIGTERM in os.read(fd, 4096):
                         return
-                    self._reap()
+                    self._holds.reap()
                 elif fd == self._listener.fileno():
                     self._accept()
                 elif fd in self._clients:
                     self._answer(self._clients[fd])
-
-    def _reap(self) -> None:
-        """Buries monitors, and the orphans of monitors that were killed."""
-        while True:
-            try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+                else:
+                    self._holds.ready(fd)
+            self._holds.replace_due()
 
     def _accept(self) -> None:
         try:
@@ -120,40 +134,66 @@ class Keeper:
 
     def _answer(self, client: socket.socket) -> None:
         try:
-            message = client.recv(_LIMIT)
-            if message:
-                client.send(json.dumps(self._launch(message)).encode())
+            packet = receive(client)
+            if packet is None:
                 return
-        except BlockingIOError:
-            return
+            request, fds = packet
+            if request.get("op") == "hold":
+                # A monitor that an earlier keeper forked.
+                del self._clients[client.fileno()]
+                self._holds.adopt(client, request, fds)
+                return
+            if request.get("op") != "end":
+                client.send(json.dumps(self._launch(request, fds)).encode())
+                return
         except OSError:
             pass  # it went away
         self._poll.unregister(client.fileno())
         del self._clients[client.fileno()]
         client.close()
 
-    def _launch(self, message: bytes) -> dict[str, object]:
+    def _launch(self, request: dict[str, Any], fds: list[int]) -> dict[str, object]:
+        """Forks a monitor for a new run, or, asked `again`, one for a run that has none any more."""
+        again = bool(request.get("again"))
         try:
-            request = json.loads(message)
             directory = request["directory"]
             if not isinstance(directory, str) or not directory.startswith("/"):
                 raise ValueError("directory: want an absolute path")
-            job = monitor.read_job(directory)
-            listener = _listen(directory)
+            living = self._holds.living(directory)
+            if living and again:
+                return {"pid": living}
+            if living:
+                raise OSError("a monitor lives there already")
+            monitor.read_job(directory)
+            hold = Hold(directory, {"listener": runtime.listen_in(directory).detach()})
+            hold.bare = again
+            if again and fds:
+                hold.fds["process"] = fds.pop()
+            return {"pid": self._holds.begin(hold)}
         except (ValueError, KeyError, TypeError, OSError) as error:
             return {"error": str(error) or type(error).__name__}
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _fork(self, hold: Hold) -> tuple[int, socket.socket]:
+        """Forks a monitor that has what is held; returns its id and our end of the connection. Raises OSError, ValueError."""
+        job = monitor.read_job(hold.directory)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             pid = os.fork()
-        except OSError as error:
-            listener.close()
-            return {"error": str(error)}
-        if pid == 0:
-            self._become_monitor(job, listener)
-        listener.close()
-        return {"pid": pid}
+            if pid == 0:
+                self._become_monitor(job, hold, theirs)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        return pid, ours
 
-    def _become_monitor(self, job: monitor.Job, listener: socket.socket) -> None:
-        """In the forked process: gives back what is the keeper's, runs the monitor, never returns."""
+    def _become_monitor(self, job: monitor.Job, hold: Hold, connection: socket.socket) -> None:
+        """In the forked process: gives back what is the keeper's and the others', runs the monitor, never returns."""
         status = 1
         try:
             os.setsid()
@@ -162,14 +202,19 @@ class Keeper:
             # Whoever stops the machine signals everybody; the exits of containers still want to be written down.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            self._listener.close()
-            for client in self._clients.values():
-                client.close()
-            for fd in (self._lock, self._wake, self._waker):
-                os.close(fd)
+            # The pipes of other containers are among these. Nothing that owns them is ever freed in this process.
+            _close_all_but({*hold.fds.values(), connection.fileno()})
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
             _silence(0, 1, 2)
             mounts.become_subreaper()
-            monitor.Monitor(job, listener).run()
+            fds = dict(hold.fds)
+            listener = socket.socket(fileno=os.dup(fds["listener"]))
+            keeper = f"{self._run}/keeper.sock"
+            if hold.deaths or hold.bare:
+                one: monitor.Monitor = Successor(job, listener, connection, keeper, fds, self._holds.statuses, bare=hold.bare)
+            else:
+                one = monitor.Monitor(job, listener, connection, keeper, fds)
+            one.run()
             status = 0
         except BaseException:  # noqa: BLE001 - the process's last words; it ends below
             # The interpreter's own report is all there is to say; it needs a place.
@@ -180,76 +225,13 @@ class Keeper:
             os._exit(status)
 
 
-def warm(run: str) -> None:
-    """Runs the monitor's code in this process: what the interpreter writes at first runs is then shared by all forked monitors."""
-    directory = f"{run}/keeper.warm"
-    _remove_tree(directory)
-    os.mkdir(directory, 0o700)
-    script = f"sleep 0.001 & echo $! > {directory}/pid; echo warm; echo cold >&2"
-    job = {
-        "create": ["sh", "-c", script],
-        "start": ["true"],
-        "pid_file": f"{directory}/pid",
-        "tty": False,
-        "stdin": True,
-        "spool": f"{directory}/spool",
-        "quota": 1 << 20,
-        "blocking": True,
-        "segment": 4096,
-        "rows": 0,
-        "columns": 0,
-        "end_frame": True,
-        "drain_seconds": 1.0,
-    }
-    for number in range(_WARM_RUNS):
-        with open(f"{directory}/monitor.json", "w") as file:
-            json.dump(dict(job, run=number), file)
-        _run_once(directory)
-    _remove_tree(directory)
-    gc.collect()
-    gc.freeze()
-
-
-def _run_once(directory: str) -> None:
-    one = monitor.Monitor(monitor.read_job(directory), _listen(directory))
-    client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    client.connect(f"{directory}/{protocol.SOCKET}")
-
-    def drive(fd: int, _events: int) -> None:
-        message = client.recv(protocol.MESSAGE_LIMIT)
-        phase = "" if message[:1] == protocol.TAKEN else json.loads(message)["phase"]
-        if phase == protocol.CREATED:
-            client.send(protocol.request("start"))
-        elif phase in (protocol.EXITED, protocol.FAILED):
-            one.loop.forget(fd)
-            client.close()
-
-    for packet in (protocol.request("create"), protocol.STDIN + b"x", protocol.request("close_stdin")):
-        client.send(packet)
-    one.loop.watch(client.fileno(), select.EPOLLIN, drive)
-    one.run()
-
-
-def _listen(directory: str) -> socket.socket:
-    """Binds directory/monitor.sock. Raises OSError, also when a monitor answers there already."""
-    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        path = f"/proc/self/fd/{fd}/{protocol.SOCKET}"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as probe:
+def _close_all_but(kept: set[int]) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in kept:
             try:
-                probe.connect(path)
-            except (FileNotFoundError, ConnectionRefusedError):
-                return runtime.listen(fd, protocol.SOCKET, socket.SOCK_SEQPACKET)
-        raise OSError("a monitor lives there already")
-    finally:
-        os.close(fd)
-
-
-def _remove_tree(directory: str) -> None:
-    for path, _, names in os.walk(directory, topdown=False):
-        for name in names:
-            os.unlink(f"{path}/{name}")
-        os.rmdir(path)
+                os.close(int(name))
+            except OSError:
+                pass  # the listing's own
 
 
 def _options(arguments: list[str]) -> dict[str, str]:
@@ -259,12 +241,16 @@ def _options(arguments: list[str]) -> dict[str, str]:
         name = rest.pop(0)
         if name == "--detach":
             options[name] = ""
-        elif name in ("--run", "--mounts") and rest:
+        elif name in ("--run", "--mounts", "--files") and rest:
             options[name] = rest.pop(0)
         else:
             _fail(f"keeper: bad argument {name}", 2)
-    if not options.get("--run", "").startswith("/") or options.get("--mounts", "auto") not in ("auto", "host"):
-        _fail("keeper: want --run DIRECTORY (absolute) and, if wanted, --mounts auto|host, --detach", 2)
+    if (
+        not options.get("--run", "").startswith("/")
+        or options.get("--mounts", "auto") not in ("auto", "host")
+        or not options.get("--files", "1").isdigit()
+    ):
+        _fail("keeper: want --run DIRECTORY (absolute) and, if wanted, --mounts auto|host, --files N, --detach", 2)
     return options
 
 

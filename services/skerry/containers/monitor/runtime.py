@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from skerry.containers.monitor import protocol
+from skerry.containers.monitor.link import Link
 from skerry.containers.monitor.loop import IN, Loop
 
 # The second: see containers/runtime.py.
@@ -48,39 +49,46 @@ class Children:
             pass
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
-            self._reaped(pid, status)
+            # Written down before it is buried: should we be killed in between, the keeper buries it.
+            self._reaped(ended.si_pid, _wait_status(ended))
+            os.waitpid(ended.si_pid, 0)
+
+
+def _wait_status(ended: os.waitid_result) -> int:
+    if ended.si_code == os.CLD_EXITED:
+        return int(ended.si_status) << 8
+    return int(ended.si_status)
 
 
 class Runtime:
-    """The runtime command under way, one at a time. strays are exits of processes whose id was not known yet."""
+    """The runtime command under way, one at a time. strays are exit codes of processes whose id was not known yet.
 
-    def __init__(self, loop: Loop, job: dict[str, Any]) -> None:
+    What a successor needs to go on with a command is held by the link: `console`, where the terminal arrives, and `said`, its stderr.
+    """
+
+    def __init__(self, loop: Loop, job: dict[str, Any], link: Link) -> None:
         self._loop = loop
         self._job = job
+        self._link = link
         self.pid = 0
         self.strays: dict[int, int] = {}
-        self.terminal = -1
-        self._console: socket.socket | None = None
-        self._stderr = -1
 
     def create(self, stdin: int, stdout: int, stderr: int) -> None:
         """Runs create with the process's own stdio."""
-        try:
-            os.unlink(self._job["pid_file"])
-        except FileNotFoundError:
-            pass
+        self._forget_pid()
         self._spawn(self._job["create"], stdin, stdout, stderr)
 
     def create_on_terminal(self) -> None:
         """Runs create, which sends the terminal to D/console.sock."""
+        self._forget_pid()
         directory = os.open(self._job["directory"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self._console = listen(directory, _CONSOLE, socket.SOCK_STREAM)
+            self._link.hold(console=listen(directory, _CONSOLE, socket.SOCK_STREAM).detach())
         finally:
             os.close(directory)
         self._with_own_stderr(self._job["create"])
@@ -89,6 +97,17 @@ class Runtime:
         """Runs start."""
         self._with_own_stderr(self._job["start"])
 
+    def follow(self, pid: int) -> None:
+        """Goes on with a command that a killed monitor had begun."""
+        self.pid = pid
+        self._loop.after("runtime", protocol.RUNTIME_SECONDS, self._too_slow)
+
+    def _forget_pid(self) -> None:
+        try:
+            os.unlink(self._job["pid_file"])
+        except FileNotFoundError:
+            pass
+
     def read_pid(self) -> int:
         """Reads the id of the process that create made. Raises OSError, ValueError."""
         with open(self._job["pid_file"]) as file:
@@ -96,9 +115,10 @@ class Runtime:
 
     def take_terminal(self, seconds: float = _CONSOLE_SECONDS) -> int:
         """Receives the terminal that the runtime sent. Raises OSError when it did not."""
-        assert self._console is not None
-        self._console.settimeout(seconds)
-        connection, _ = self._console.accept()
+        console = socket.socket(fileno=os.dup(self._link.fds["console"]))
+        with console:
+            console.settimeout(seconds)
+            connection, _ = console.accept()
         with connection:
             connection.settimeout(seconds)
             _, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4))
@@ -108,41 +128,34 @@ class Runtime:
                 fds.frombytes(data[:4])
         if not fds:
             raise OSError("the runtime sent no terminal")
-        self.terminal = fds[0]
-        os.set_inheritable(self.terminal, False)
-        self.said()
-        self._close_console()
-        return self.terminal
+        os.set_inheritable(fds[0], False)
+        return fds[0]
 
     def said(self) -> str:
         """Returns the stderr of the command that has just ended."""
-        if self._stderr < 0:
+        fd = self._link.fds.get("said")
+        if fd is None:
             return ""
-        fd, self._stderr = self._stderr, -1
-        try:
-            return read_text(fd)
-        finally:
-            os.close(fd)
+        text = read_text(fd)
+        self._link.drop("said")
+        return text
 
     def said_on_terminal(self) -> str:
         """Returns what a create that failed wrote to the terminal that it had made: crun's exec reports there."""
+        if text := self.said():
+            return text
         try:
-            return self.said() or read_text(self.take_terminal(0))
+            terminal = self._link.fds.get("terminal", -1)
+            if terminal < 0:
+                terminal = self._link.fds["terminal"] = self.take_terminal(0)
+            return read_text(terminal)
         except OSError:
             return ""  # it sent none
 
-    def close(self) -> None:
-        """Gives back terminal and sockets."""
-        if self.terminal >= 0:
-            os.close(self.terminal)
-            self.terminal = -1
-        self.said()
-        self._close_console()
-
-    def _close_console(self) -> None:
-        if self._console is not None:
-            self._console.close()
-            self._console = None
+    def close_console(self) -> None:
+        """No terminal is to come any more."""
+        if "console" in self._link.fds:
+            self._link.drop("console")
             try:
                 os.unlink(f"{self._job['directory']}/{_CONSOLE}")
             except FileNotFoundError:
@@ -150,7 +163,8 @@ class Runtime:
 
     def _with_own_stderr(self, argv: list[str]) -> None:
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        self._stderr, stderr = os.pipe()
+        said, stderr = os.pipe()
+        self._link.hold(said=said)
         try:
             self._spawn(argv, null, null, stderr)
         finally:
@@ -160,16 +174,19 @@ class Runtime:
     def _spawn(self, argv: list[str], stdin: int, stdout: int, stderr: int) -> None:
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((stdin, stdout, stderr))]
         try:
-            self.pid = os.posix_spawnp(argv[0], argv, _ENV, file_actions=actions, setsigdef=_DEFAULT_SIGNALS)
+            pid = os.posix_spawnp(argv[0], argv, _ENV, file_actions=actions, setsigdef=_DEFAULT_SIGNALS)
         except OSError as error:
             os.write(stderr, f"cannot run {argv[0]}: {error.strerror}".encode())
             # Goes the way of a command that failed, by a child that can always be run.
-            self.pid = os.posix_spawn("/bin/false", ["false"], _ENV)
-        self._loop.after("runtime", protocol.RUNTIME_SECONDS, self._too_slow)
+            pid = os.posix_spawn("/bin/false", ["false"], _ENV)
+        self.follow(pid)
 
     def _too_slow(self) -> None:
         if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
+            try:
+                os.kill(self.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # not our child: its end is told soon
 
 
 def is_child(pid: int) -> bool:
@@ -181,7 +198,22 @@ def is_child(pid: int) -> bool:
     return True
 
 
-def listen(directory: int, name: str, kind: int) -> socket.socket:
+def listen_in(directory: str) -> socket.socket:
+    """Binds directory/monitor.sock. Raises OSError, also when a monitor answers there already."""
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        path = f"/proc/self/fd/{fd}/{protocol.SOCKET}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as probe:
+            try:
+                probe.connect(path)
+            except (FileNotFoundError, ConnectionRefusedError):
+                return listen(fd, protocol.SOCKET, socket.SOCK_SEQPACKET)
+        raise OSError("a monitor lives there already")
+    finally:
+        os.close(fd)
+
+
+def listen(directory: int, name: str, kind: int, backlog: int = 16) -> socket.socket:
     """Listens at name in an open directory, whose path may be longer than a socket's address. Replaces what is there. Raises OSError."""
     path = f"/proc/self/fd/{directory}/{name}"
     try:
@@ -192,7 +224,7 @@ def listen(directory: int, name: str, kind: int) -> socket.socket:
     try:
         listener.bind(path)
         os.chmod(path, 0o600)
-        listener.listen(16)
+        listener.listen(backlog)
     except OSError:
         listener.close()
         raise
@@ -216,7 +248,7 @@ def read_text(fd: int) -> str:
     return b"".join(parts).decode("utf-8", "replace").strip()
 
 
-def write_exit(directory: str, exit_: dict[str, int]) -> None:
+def write_exit(directory: str, exit_: dict[str, Any]) -> None:
     """Writes directory/exit, whole or not at all. Raises OSError."""
     temporary = f"{directory}/exit.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

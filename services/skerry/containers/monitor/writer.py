@@ -1,7 +1,9 @@
 """Writes a spool: appends frames, rolls and trims segments, takes an old spool up again."""
 
+import json
 import os
 import time
+from collections.abc import Mapping
 
 from skerry.containers.monitor import frames
 
@@ -10,6 +12,7 @@ _FRAME = frames.HEADER_SIZE + frames.PAYLOAD_LIMIT
 
 # Kept behind the last segment although nobody holds them; at the quota one is.
 _SPARE_SEGMENTS = 4
+_NOTHING: Mapping[int, int] = {}
 
 
 class SpoolWriter:
@@ -19,9 +22,16 @@ class SpoolWriter:
     appended until then. What a splice could not move is still in the pipe.
     """
 
-    def __init__(self, directory: str, segment: int, quota: int) -> None:
-        """Opens the spool; repairs what a killed writer left. Raises OSError."""
+    def __init__(self, directory: str, segment: int, quota: int, sources: Mapping[int, int] = _NOTHING) -> None:
+        """Opens the spool; repairs what a killed writer left. Raises OSError.
+
+        sources: the pipes, by stream, from which a killed writer spliced. A frame that it left unfinished is finished from there.
+        """
         self.directory = directory
+        # Bytes, by stream, that a killed writer had read and not yet written.
+        self.lost: dict[int, int] = {}
+        self.ended_run = 0
+        self._sources = sources
         self._segment = segment
         self._default_quota = self._quota = quota
         self._fd = -1
@@ -63,6 +73,9 @@ class SpoolWriter:
                 self._rest = self._rest[written:]
             while self._need:
                 moved = os.splice(self._source, self._fd, self._need)
+                if not moved:
+                    self._cut_short()
+                    break
                 self.head += moved
                 self._need -= moved
             if self.head - self.base >= self._segment:
@@ -142,32 +155,72 @@ class SpoolWriter:
         self.first, self.base = bases[0], bases[-1]
         self._open(0)
         found = frames.scan(self._fd)
-        self._sequence = found.sequence or self._sequence_before(bases)
+        before = self._scan_before(bases) if found.last < 0 else None
+        self._sequence = before.sequence if before is not None else found.sequence
         self.head = self.base + found.end
         fresh = found.broken
         if found.torn is not None:
-            # The missing bytes went with the process that wrote them: the frame becomes as long as it is.
-            present, stream, flags, time_ns, sequence = found.torn
-            os.pwrite(self._fd, frames.header(present, stream, flags, time_ns, sequence), found.end)
-            self._sequence = sequence + 1
-            # A reader may hold the old header: behind it, in this file, must never be enough bytes for it.
-            fresh = True
+            fresh = self._take_up(found)
         elif not found.broken and found.end < found.size:
             os.ftruncate(self._fd, found.end)
+        self.ended_run = _ended_run(self._fd, found) if found.last >= 0 else self.ended_run
         if fresh:
             self.head = self.base + found.size
         if passed > self.head:
             self.head, fresh = passed, True
-        if fresh or self.head - self.base >= self._segment:
+        if fresh or (self.head - self.base >= self._segment and not self._need):
+            self._need = 0
             self._roll()
         else:
-            os.lseek(self._fd, found.end, os.SEEK_SET)
+            os.lseek(self._fd, self.head - self.base, os.SEEK_SET)
 
-    def _sequence_before(self, bases: list[int]) -> int:
+    def _take_up(self, found: frames.Scan) -> bool:
+        """Deals with an unfinished frame. Returns whether a new segment must follow it."""
+        assert found.torn is not None
+        present, length, stream, flags, time_ns, sequence = found.torn
+        self._sequence = sequence + 1
+        if stream in self._sources and not flags:
+            # The missing bytes are still in the pipe: splice takes them out only as they arrive in the file.
+            self._source, self._need = self._sources[stream], length - present
+            self.head = self.base + found.size
+            self._ends[stream] = self.head + self._need
+            return False
+        # They went with the process that wrote them: the frame becomes as long as it is. One of the monitor's own means nothing now.
+        self._write_header(found.end, present, stream, 0, time_ns, sequence)
+        if stream != frames.MONITOR:
+            self.lost[stream] = length - present
+        # A reader may hold the old header: behind it, in this file, must never be enough bytes for it.
+        return True
+
+    def _cut_short(self) -> None:
+        """The pipe has less than the header says: somebody else read from it."""
+        found = frames.scan(self._fd)
+        if found.torn is not None:
+            present, length, stream, _, time_ns, sequence = found.torn
+            self._write_header(found.end, present, stream, 0, time_ns, sequence)
+            self.lost[stream] = self.lost.get(stream, 0) + length - present
+        self._need = 0
+        self._roll()
+
+    def _write_header(self, at: int, length: int, stream: int, flags: int, time_ns: int, sequence: int) -> None:
+        os.pwrite(self._fd, frames.header(length, stream, flags, time_ns, sequence), at)
+
+    def _scan_before(self, bases: list[int]) -> frames.Scan | None:
+        """Looks at the last segment but one: the last is empty when its writer was killed while it made it."""
         if len(bases) < 2:
-            return 0
+            return None
         fd = os.open(f"{self.directory}/{frames.segment_name(bases[-2])}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return frames.scan(fd).sequence
+            found = frames.scan(fd)
+            self.ended_run = _ended_run(fd, found)
+            return found
         finally:
             os.close(fd)
+
+
+def _ended_run(fd: int, found: frames.Scan) -> int:
+    """Returns the run whose END frame is the segment's last one; 0: another frame is."""
+    if found.flags != frames.END or found.torn is not None or found.broken:
+        return 0
+    payload = os.pread(fd, found.end - found.last - frames.HEADER_SIZE, found.last + frames.HEADER_SIZE)
+    return int(json.loads(payload)["run"])

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from skerry.core.errors import InvalidArgument, SkerryError
+from skerry.core.errors import InvalidArgument, SkerryError, exhausted
 from skerry.core.metrics import Counter, Histogram
 from skerry.core.rpc.errors import CODES, kind_of, to_trailers
 from skerry.core.rpc.options import SERVER_OPTIONS
@@ -88,6 +88,9 @@ class Calls(grpc.aio.ServerInterceptor):
             code = "Cancelled"
             raise
         except Exception as error:  # noqa: BLE001 - the edge of a call: logged, and told to the caller as a bug
+            if isinstance(error, OSError) and (refusal := exhausted(error)) is not None:
+                code = "Exhausted"
+                await context.abort(CODES[kind_of(refusal)], str(refusal), trailing_metadata=to_trailers(refusal))
             code = "Bug"
             _log.exception("handler failed", extra={"method": method})
             await context.abort(grpc.StatusCode.UNKNOWN, f"{type(error).__name__}: {error}")

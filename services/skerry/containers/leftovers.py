@@ -1,0 +1,43 @@
+"""What an OCI runtime leaves that was killed while it made a container: it does not know the container, and its delete does nothing."""
+
+import contextlib
+import os
+import signal
+import time
+
+from skerry.containers.host import CGROUP_ROOT
+
+_TRIES, _PAUSE = 50, 0.01
+
+
+def cgroups(cgroup: str) -> list[str]:
+    """Returns the directories of a cgroup (a path below each hierarchy's root) that exist, in every hierarchy of the host."""
+    hierarchies = [CGROUP_ROOT, *(f"{CGROUP_ROOT}/{name}" for name in os.listdir(CGROUP_ROOT))]
+    return [path for path in (f"{base}{cgroup}" for base in hierarchies) if os.path.exists(f"{path}/cgroup.procs")]
+
+
+def remove_cgroups(directories: list[str]) -> None:
+    """Kills what runs in these cgroups and removes them. Blocks for half a second at most; what cannot be removed then stays."""
+    for _ in range(_TRIES):
+        left = [directory for directory in directories if not _removed(directory)]
+        if not left:
+            return
+        time.sleep(_PAUSE)
+
+
+def _removed(top: str) -> bool:
+    for directory, _, _ in os.walk(top, topdown=False):
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            _kill(directory)
+    return not os.path.exists(top)
+
+
+def _kill(directory: str) -> None:
+    with contextlib.suppress(OSError):
+        with open(f"{directory}/cgroup.procs", encoding="ascii") as file:
+            for pid in file.read().split():
+                os.kill(int(pid), signal.SIGKILL)
