@@ -117,13 +117,15 @@ def crowd(engine: Engine) -> Iterator[dict[str, str]]:
         "new": ("create", "--expose", "90"),
     }
     ids = {}
-    for name, words in made.items():
-        command = ("sh", "-c", "exit 3") if name == "end" else ("sleep", "1000")
-        engine.docker(*words, "--name", f"crowd-{name}", "--label", "crowd=1", "busybox", *command, check=name != "end")
-        ids[name] = engine.out("inspect", "-f", "{{.Id}}", f"crowd-{name}")
-    yield ids
-    engine.docker("rm", "-fv", *ids.values())
-    engine.docker("volume", "rm", "-f", "crowdvol")
+    try:
+        for name, words in made.items():
+            command = ("sh", "-c", "exit 3") if name == "end" else ("sleep", "1000")
+            engine.docker(*words, "--name", f"crowd-{name}", "--label", "crowd=1", "busybox", *command, check=name != "end")
+            ids[name] = engine.out("inspect", "-f", "{{.Id}}", f"crowd-{name}")
+        yield ids
+    finally:
+        engine.docker("rm", "-fv", *(f"crowd-{name}" for name in made), check=False)
+        engine.docker("volume", "rm", "-f", "crowdvol")
 
 
 def _found(engine: Engine, query: str, **wanted: list[str]) -> list[str]:
