@@ -146,15 +146,40 @@ def test_a_client_that_joined_later_and_does_not_read_stalls_nothing_and_learns_
         wait_until(lambda: engine.docker("exec", box, "test", "-e", "/done", check=False).returncode == 0, "it wrote all", 60)
         engine.docker("kill", box)
         received = b"".join(iter(lambda: sock.recv(1 << 20), b"")).partition(b"\r\n\r\n")[2]
-    out, notes, at = [], [], 0
-    while at < len(received):
-        length = int.from_bytes(received[at + 4 : at + 8], "big")
-        (out if received[at] == 1 else notes).append(received[at + 8 : at + 8 + length])
-        at += 8 + length
+    out = [part for at, part in parts(received) if received[at] == 1]
+    notes = [part for at, part in parts(received) if received[at] == 2]
     missed = sum(int(NOTE.fullmatch(note)[1]) for note in notes)  # type: ignore[index]
     assert notes and missed > 0
     assert sum(map(len, out)) + missed == size
     engine.docker("rm", "-f", box)
+
+
+def test_a_replay_that_the_spool_no_longer_has_is_the_logs(engine: Engine) -> None:
+    line, count = "7" * 999, 50_000  # more than the spool keeps when all was shipped
+    script = f"yes {line} | head -n {count}; echo first; while [ ! -e /go ]; do usleep 20000; done; echo last"
+    box = engine.out("run", "-d", "busybox", "sh", "-c", script)
+    wait_until(lambda: engine.docker("logs", "--tail", "1", box).stdout == "first\n", "the log has it", 60)
+    connection = UnixConnection(engine.socket, 60)
+    connection.connect()
+    with connection.sock as sock:
+        sock.sendall(f"POST /{engine.api}/containers/{box}/attach?logs=1&stream=1&stdout=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert sock.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 200"
+        engine.docker("exec", box, "touch", "/go")
+        received = b"".join(iter(lambda: sock.recv(1 << 20), b"")).partition(b"\r\n\r\n")[2]
+    assert {received[at] for at, _ in parts(received)} == {1}
+    out = b"".join(part for _, part in parts(received))
+    assert out == f"{line}\n".encode() * count + b"first\nlast\n"
+    engine.docker("rm", "-f", box)
+
+
+def parts(data: bytes) -> list[tuple[int, bytes]]:
+    """Takes Docker's frames apart: where each begins and its bytes."""
+    found, at = [], 0
+    while at < len(data):
+        length = int.from_bytes(data[at + 4 : at + 8], "big")
+        found.append((at, data[at + 8 : at + 8 + length]))
+        at += 8 + length
+    return found
 
 
 def test_a_client_attached_before_the_start_misses_nothing_though_the_log_may_drop(engine: Engine) -> None:

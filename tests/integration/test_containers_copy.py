@@ -263,7 +263,7 @@ async def test_a_container_that_swaps_links_does_not_lead_a_copy_out(node: NodeU
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("swap", _SWAPS)
 async def test_a_container_that_swaps_links_does_not_lead_hundreds_of_copies_out(node: NodeUnderTest, swap: str) -> None:
-    await _swapped(node, swap, 300)
+    await _swapped(node, swap, 100)
 
 
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])

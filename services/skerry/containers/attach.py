@@ -42,7 +42,7 @@ async def attach(
     failures = container.failed_starts
     sequence = opened.sequence if opened.HasField("sequence") else None
     async with SpoolReader(container.spool, offset, hold=hold, sequence=sequence, behind=container.environment.quota // BEHIND) as reader:
-        yield pb.AttachResponse(opened=pb.AttachOpened(tty=container.spec.tty))
+        yield pb.AttachResponse(opened=pb.AttachOpened(tty=container.spec.tty, offset=reader.offset, before_ns=reader.before_ns))
         if not joined:
             await container.publish("attach")
         helpers = [container.environment.tasks.spawn(_close_at_end(container, reader, run, failures), "attach end")]

@@ -88,6 +88,8 @@ class SpoolReader:
         self._hold = f"{directory}/{frames.CLIENT_CURSOR}{hold}" if hold else ""
         self._held = 0
         self.offset = offset or 0
+        # Time of the last frame before an offset that was the spool's end; 0: none, or not looked up.
+        self.before_ns = 0
         self._fd = -1
         self._base = 0
         self._gap = 0
@@ -103,7 +105,7 @@ class SpoolReader:
                 # Before the end is looked for: nothing may be trimmed in between.
                 await asyncio.to_thread(write_cursor, self._hold, 0)
             if self._begin is None:
-                span, self._sequence = await asyncio.to_thread(_range, self._directory)
+                span, self._sequence, self.before_ns = await asyncio.to_thread(_range, self._directory)
                 self._begin = self.offset = span.end
             self._move_cursor(self.offset)
         except BaseException:
@@ -357,13 +359,13 @@ def end_of(frame: Frame) -> End:
     return msgspec.json.decode(frame.payload, type=End)
 
 
-def _range(directory: str) -> tuple[Range, int]:
-    """Returns what the spool holds, and the sequence of the frame that comes next."""
+def _range(directory: str) -> tuple[Range, int, int]:
+    """Returns what the spool holds, the sequence of the frame that comes next, and the time of the one before."""
     try:
         bases = frames.segments(directory)
     except FileNotFoundError:
-        return Range(0, 0, 0), 0
-    end = run = sequence = 0
+        return Range(0, 0, 0), 0, 0
+    end = run = sequence = time_ns = 0
     # The last segment may be empty: it was begun when the one before was full.
     for base in reversed(bases[-2:]):
         try:
@@ -374,6 +376,8 @@ def _range(directory: str) -> tuple[Range, int]:
             found = frames.scan(fd)
             end = max(end, base + found.end)
             sequence = max(sequence, found.sequence)
+            if found.last >= 0:
+                time_ns = int.from_bytes(os.pread(fd, 8, found.last + 16), "little")
             if found.flags == frames.END:
                 payload = os.pread(fd, found.end - found.last - 32, found.last + 32)
                 run = msgspec.json.decode(payload, type=End).run
@@ -381,4 +385,4 @@ def _range(directory: str) -> tuple[Range, int]:
             os.close(fd)
         if found.last >= 0:
             break
-    return Range(bases[0] if bases else 0, end, run), sequence
+    return Range(bases[0] if bases else 0, end, run), sequence, time_ns

@@ -97,6 +97,8 @@ class Pump:
         self._resume_at = resume_at
         self._opened = asyncio.Event()
         self.tty = False
+        # What the node said when the stream was opened first.
+        self.opened: Any = None
 
     async def begin(self) -> None:
         """Opens the call and waits until output is followed. Raises AioRpcError."""
@@ -105,6 +107,7 @@ class Pump:
         first = await call.read()
         if first is not grpc.aio.EOF:
             self.tty = first.opened.tty
+            self.opened = self.opened or first.opened
         self._call = call
         self._opened.set()
 

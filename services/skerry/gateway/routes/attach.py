@@ -7,13 +7,14 @@ from typing import Any
 from aiohttp import web
 
 from skerry.api.containers.v1 import containers_pb2 as pb
-from skerry.core.errors import Conflict
+from skerry.core.errors import Conflict, NotSupported
 from skerry.core.rpc.channel import call_again
 from skerry.gateway import detach
 from skerry.gateway.call import Call, Route
 from skerry.gateway.hijack import Taken, take_over
 from skerry.gateway.peers import Peers
-from skerry.gateway.pump import Place, Pump, new_hold
+from skerry.gateway.pump import Client, Place, Pump, new_hold
+from skerry.gateway.replay import replay
 from skerry.gateway.versions import STREAM_CONTENT_TYPES, Version
 
 RAW = "application/vnd.docker.raw-stream"
@@ -71,6 +72,14 @@ class Joined:
     before_start: bool
     stdin: bool
     detach_keys: bytes
+    # The log comes before the stream, as the spool does not have all of it.
+    log: pb.AttachOpen | None
+
+    async def before(self, peers: Peers, pump: Pump, client: Client) -> None:
+        """Sends the client what comes before the stream. Raises ConnectionError."""
+        if self.log is not None:
+            async for data in replay(peers, self.log, pump.opened):
+                await client.write(data)
 
     def joining(self, peers: Peers) -> AbstractContextManager[None]:
         """Marks a client that joined before the start, for the body's time."""
@@ -98,8 +107,14 @@ async def join(call: Call, *, everything: bool = False) -> Joined:
     if before_start:
         opening.hold = new_hold()
     session = AttachSession(call.peers, opening, container.state.run + before_start)
-    resume_at = 0 if opening.replay else await _resume_at(call, container)
-    return Joined(container, session, resume_at, before_start, opening.stdin, keys)
+    spool = await _spool(call, container)
+    log = None
+    if opening.replay and container.log.driver == "none":
+        raise NotSupported("configured logging driver does not support reading")
+    if opening.replay and spool.first_offset:
+        opening.replay, log = False, opening
+    resume_at = 0 if opening.replay else spool.end_offset
+    return Joined(container, session, resume_at, before_start, opening.stdin, keys, log)
 
 
 async def attach(call: Call) -> web.StreamResponse:
@@ -113,6 +128,7 @@ async def attach(call: Call) -> web.StreamResponse:
                 await pump.begin()
                 stream = await take_over(call.request, stream_type(call.version, pump.tty))
                 once = joined.container.spec.stdin_once
+                await joined.before(call.peers, pump, stream)
                 await pump.run(stream, stdin=joined.stdin, once=once, detach_keys=joined.detach_keys)
                 await stream.flush()
             await stream.finish()
@@ -121,12 +137,12 @@ async def attach(call: Call) -> web.StreamResponse:
     return Taken()
 
 
-async def _resume_at(call: Call, container: pb.Container) -> int:
+async def _spool(call: Call, container: pb.Container) -> pb.GetSpoolResponse:
     """Returns where the output to come begins. A container that never ran has written nothing: no need to ask."""
     if container.state.run == 0:
-        return 0
+        return pb.GetSpoolResponse()
     request = pb.GetSpoolRequest(id=container.id)
-    return (await call_again(lambda: call.peers.containers.GetSpool(request), what="the container service")).end_offset
+    return await call_again(lambda: call.peers.containers.GetSpool(request), what="the container service")
 
 
 ROUTES: list[Route] = [("POST", "/containers/{id}/attach", attach)]

@@ -72,6 +72,7 @@ async def attach(call: Call) -> web.StreamResponse:
                 await socket.prepare(call.request)
                 client = _Socket(socket, tty=pump.tty)
                 once = joined.container.spec.stdin_once
+                await joined.before(call.peers, pump, client)
                 running = pump.run(client, stdin=joined.stdin, once=once, detach_keys=joined.detach_keys)
                 async with beside(running) as pumping, beside(_left(client, reads=not joined.stdin)) as left:
                     await asyncio.wait({pumping, left}, return_when=asyncio.FIRST_COMPLETED)

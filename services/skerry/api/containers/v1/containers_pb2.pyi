@@ -760,10 +760,14 @@ class AttachResponse(_message.Message):
     def __init__(self, opened: _Optional[_Union[AttachOpened, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ...) -> None: ...
 
 class AttachOpened(_message.Message):
-    __slots__ = ("tty",)
+    __slots__ = ("tty", "offset", "before_ns")
     TTY_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_NS_FIELD_NUMBER: _ClassVar[int]
     tty: bool
-    def __init__(self, tty: _Optional[bool] = ...) -> None: ...
+    offset: int
+    before_ns: int
+    def __init__(self, tty: _Optional[bool] = ..., offset: _Optional[int] = ..., before_ns: _Optional[int] = ...) -> None: ...
 
 class Output(_message.Message):
     __slots__ = ("data", "next_offset", "gap", "next_sequence", "ended")
