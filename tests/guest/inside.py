@@ -112,6 +112,39 @@ def cases() -> tuple[bool, str]:
     )
 
 
+def limited() -> tuple[bool, str]:
+    """One container with limits, changed while it runs: what the kernel was told, and what stats count."""
+    options = ["-m", "64m", "--cpus", "0.5", "--cpuset-cpus", "0", "--pids-limit", "50", "--cpu-shares", "512"]
+    container = run("docker", "run", "-d", *options, "busybox", "sh", "-c", "dd if=/dev/zero of=/f bs=1M count=8 conv=fsync; sleep 1000")
+    before = _told(container)
+    run("docker", "update", "-m", "48m", "--memory-swap", "96m", "--cpus", "1", "--pids-limit", "20", container)
+    after = _told(container)
+    run("docker", "update", "--pids-limit", "-1", container)
+    counted = run(
+        "docker", "stats", "--no-stream", "--format", "{{.CPUPerc}} | {{.MemUsage}} | {{.NetIO}} | {{.BlockIO}} | {{.PIDs}}", container
+    )
+    killed = subprocess.run(
+        ["docker", "run", "--name", "oom", "-m", "8m", "busybox", "tail", "/dev/zero"], env=_ENVIRON, check=False, timeout=_LONG
+    )
+    oom = run("docker", "inspect", "-f", "{{.State.OOMKilled}} {{.State.ExitCode}}", "oom")
+    good = (
+        before
+        == {"memory.max": str(64 << 20), "memory.swap.max": str(64 << 20), "cpu.max": "50000 100000", "cpuset.cpus": "0", "pids.max": "50"}
+        and after == {**before, "memory.max": str(48 << 20), "memory.swap.max": str(48 << 20), "cpu.max": "100000 100000", "pids.max": "20"}
+        and _told(container)["pids.max"] == "max"
+        and " / 48MiB | " in counted
+        and (killed.returncode, oom) == (137, "true 137")
+    )
+    return good, f"{before}; after update {after}; stats {counted}; killed for memory: {oom}"
+
+
+def _told(container: str) -> dict[str, str]:
+    process = run("docker", "inspect", "-f", "{{.State.Pid}}", container)
+    own = Path(f"/proc/{process}/cgroup").read_text().strip().removeprefix("0::")
+    names = ("memory.max", "memory.swap.max", "cpu.max", "cpuset.cpus", "pids.max")
+    return {name: Path(f"/sys/fs/cgroup{own}/{name}").read_text().strip() for name in names}
+
+
 def scope() -> tuple[bool, str]:
     """systemd knows the container as a unit, in the slice that was asked for; its limits outlive a reload of systemd."""
     container = run(
@@ -183,7 +216,6 @@ _WANTED = {
 
 
 def before_reboot() -> tuple[bool, str]:
-    engine()
     run("docker", "run", "-d", "--name", "always", "--restart", "always", "-m", "32m", "-p", "8080:80", "busybox", "sleep", "100000")
     run("docker", "run", "-d", "--name", "unless-stopped", "--restart", "unless-stopped", "busybox", "sleep", "100000")
     for name, policy in (("stopped-unless", "unless-stopped"), ("stopped-always", "always")):
@@ -225,10 +257,11 @@ def first_boot() -> None:
     make_busybox("/var/tmp/busybox.tar")
     step("cgroupfs driver: the engine starts", driver("cgroupfs"))
     run("docker", "load", "-i", "/var/tmp/busybox.tar", check=False)
-    step("cgroupfs driver: limits, update, stats", cases)
-    _remove_all()
+    step("cgroupfs driver: a container with limits", limited)
     step("layers on this kernel", layers)
+    _remove_all()
     step("systemd driver: the engine starts", driver("systemd"))
+    step("systemd driver: a container with limits", limited)
     step("systemd driver: scope, slice, update, daemon-reload", scope)
     _remove_all()
     step("before the reboot", before_reboot)
@@ -246,6 +279,9 @@ def main() -> None:
     step("systemd driver: limits, update, stats", cases)
     _remove_all()
     step("layers unpacked", unpacked)
+    _remove_all()
+    step("cgroupfs driver: the engine starts again", driver("cgroupfs"))
+    step("cgroupfs driver: limits, update, stats", cases)
     tell("end", True, "")
     run("systemctl", "poweroff", check=False)
 
