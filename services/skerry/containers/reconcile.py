@@ -73,7 +73,8 @@ async def _running(container: Container) -> None:
             container.watch_exit(monitor, run)
             await thaw(container)
         case Exit(code=code, time_ns=time_ns, run=ended, error=error) if ended == run:
-            await container.apply(Exited(run, code, time_ns, oom_kills(container.cgroup) > 0, error))
+            oom, sandbox = oom_kills(container.cgroup) > 0, _sandbox_is_there(container)
+            await container.apply(Exited(run, code, time_ns, oom, error, sandbox))
         case _:
             _log.warning("a container has no monitor any more", extra={"container": container.id})
             sandbox = _sandbox_is_there(container)
