@@ -149,6 +149,8 @@ async def test_there_is_one_copy_on_one_machine(folder: Path) -> None:
     async with image_store(folder) as images, containers_node() as node:
         layer = await make_layer(node, await running(node), f"unix:{folder}/images.sock")
         name = layer.diff_id.removeprefix("sha256:")
+        # Mountable at once, kept for later a moment afterwards.
+        await eventually(lambda: Path(node.root, "layers", name, "layer.json").exists())
         info = json.loads(Path(node.root, "layers", name, "layer.json").read_bytes())
         if info["form"] != "erofs":
             return  # unpacked there (a kernel, or a file system, that mounts no EROFS from files): then no tar stays

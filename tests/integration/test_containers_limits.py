@@ -129,3 +129,12 @@ async def test_a_stream_ends_with_its_container(node: NodeUnderTest) -> None:
             assert sample.read_ns == 0
     with pytest.raises(NotFound, match=f"^No such container: {container}$"):
         await call(lambda: node.containers.Update(pb.UpdateRequest(container=container)))
+
+
+async def test_top_shows_whole_lines_whatever_the_terminal_of_who_started_the_engine() -> None:
+    async with containers_node(COLUMNS="40") as node:
+        container_id = await node.create("sh", "-c", f"sleep 1000; : {'x' * 200}")
+        await node.start_container(container_id)
+        answer = await node.containers.Top(pb.TopRequest(id=container_id))
+        assert "x" * 200 in answer.processes[0].columns[-1]
+        await node.remove(container_id)

@@ -395,7 +395,8 @@ async def test_monitor_keeper_and_process_killed_leave_a_readable_spool_that_the
             for frame in batch.frames():
                 sequences.append(frame.sequence)
                 text += frame.payload if frame.stream == frames.STDOUT else b""
-    assert sequences == list(range(len(sequences)))
+    # On a slow machine more was written than the quota holds, and the oldest went; between first and last nothing is missing.
+    assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
     assert text.endswith(b"next\n")
     assert text.count(b"next") == 1
     release_holds(spool, holds(spool))

@@ -1,5 +1,6 @@
 """`docker top`: ps(1) of the host, its lines filtered by the container's processes."""
 
+import os
 import re
 from collections.abc import Collection
 
@@ -33,12 +34,19 @@ async def top(container: Container, ps_args: str) -> pb.TopResponse:
     return response
 
 
+def _environ() -> dict[str, str]:
+    # The lines of whoever started the engine may have been short.
+    return {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "PS_FORMAT")}
+
+
 async def _ps(arguments: list[str], pids: Collection[int]) -> str:
     # With the processes named, `ps -o pid,comm` shows them too, and not only those of this terminal. Some options cannot be used so.
-    named = await process.run(["ps", *arguments, f"-q{','.join(map(str, sorted(pids)))}"], timeout=_SECONDS, check=False) if pids else None
-    if named is not None and named.status == 0:
-        return named.stdout.decode("utf-8", "replace")
-    result = await process.run(["ps", *arguments], timeout=_SECONDS, check=False)
+    if pids:
+        argv = ["ps", *arguments, f"-q{','.join(map(str, sorted(pids)))}"]
+        named = await process.run(argv, env=_environ(), timeout=_SECONDS, check=False)
+        if named.status == 0:
+            return named.stdout.decode("utf-8", "replace")
+    result = await process.run(["ps", *arguments], env=_environ(), timeout=_SECONDS, check=False)
     if result.status != 0:
         first = result.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
         raise Failed(f"ps: {first or f'exit status {result.status}'}")
