@@ -210,18 +210,21 @@ _WANTED = {
     "unless-stopped": "running",
     "stopped-unless": "exited",
     "stopped-always": "running",
-    "on-failure": "exited",
+    "on-failure": "running",
+    "succeeded": "exited",
     "no": "exited",
 }
 
 
 def before_reboot() -> tuple[bool, str]:
-    run("docker", "run", "-d", "--name", "always", "--restart", "always", "-m", "32m", "-p", "8080:80", "busybox", "sleep", "100000")
+    served = ["busybox", "sh", "-c", "echo run; echo hello > /tmp/index.html; httpd -f -p 80 -h /tmp"]
+    run("docker", "run", "-d", "--name", "always", "--restart", "always", "-m", "32m", "-p", "127.0.0.1:8080:80", *served)
     run("docker", "run", "-d", "--name", "unless-stopped", "--restart", "unless-stopped", "busybox", "sleep", "100000")
     for name, policy in (("stopped-unless", "unless-stopped"), ("stopped-always", "always")):
         run("docker", "run", "-d", "--name", name, "--restart", policy, "busybox", "sleep", "100000")
         run("docker", "stop", "-t", "0", name)
-    run("docker", "run", "-d", "--name", "on-failure", "--restart", "on-failure", "busybox", "sh", "-c", "exit 0")
+    run("docker", "run", "-d", "--name", "on-failure", "--restart", "on-failure", "busybox", "sleep", "100000")
+    run("docker", "run", "-d", "--name", "succeeded", "--restart", "on-failure", "busybox", "true")
     run("docker", "run", "-d", "--name", "no", "busybox", "sleep", "100000")
     states = _states()
     run("systemctl", "enable", "-q", "skerry")
