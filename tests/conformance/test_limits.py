@@ -29,7 +29,9 @@ _FILES = {
 
 def create(engine: Engine, host: dict[str, Any], *command: str) -> tuple[int, Any]:
     body = {"Image": "busybox", "Cmd": list(command or ("sleep", "1000")), "HostConfig": {"NetworkMode": "none", **host}}
-    return engine.request("POST", f"/{engine.api}/containers/create", body)
+    # From 1.42 on the field is not read any more.
+    api = "v1.41" if "KernelMemory" in host else engine.api
+    return engine.request("POST", f"/{api}/containers/create", body)
 
 
 def host_config(engine: Engine, container: str) -> dict[str, Any]:

@@ -93,13 +93,16 @@ async def test_a_process_that_sigkill_does_not_end_is_told_and_ends_later() -> N
 
 async def test_a_fork_bomb_under_a_pids_limit_harms_nobody_and_ends() -> None:
     async with containers_node() as node:
-        bomb = await node.create("sh", "-c", "f() { while :; do f & done; }; f; sleep 1000", resources=pb.Resources(pids_limit=40))
+        # Its first process forks nothing: a shell ends when it cannot fork.
+        bomb = await node.create("sleep", "1000", resources=pb.Resources(pids_limit=40))
         other = await node.create("sleep", "1000")
         await node.start_container(other)
         await node.start_container(bomb)
-        counter = glob.glob(f"/sys/fs/cgroup/**/{bomb}/pids.current", recursive=True)[0]
-        await eventually(lambda: int(Path(counter).read_text()) >= 40)
+        exploding = asyncio.ensure_future(run_exec(node, bomb, "sh", "-c", "f() { while :; do f & done; }; f"))
+        refused = Path(glob.glob(f"/sys/fs/cgroup/**/{bomb}/pids.events", recursive=True)[0])
+        await eventually(lambda: int(refused.read_text().split()[1]) > 0)
         assert (await run_exec(node, other, "echo", "x"))[0] == 0
         await node.remove(bomb)
+        await asyncio.wait([exploding], timeout=20)
         assert node.leftovers(bomb) == []
         assert (await node.get(other)).state.status == pb.STATUS_RUNNING

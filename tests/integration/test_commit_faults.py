@@ -219,7 +219,8 @@ async def test_a_store_on_another_machine_is_sent_the_layer(folder: Path) -> Non
             container = await running(node)
             layer = await make_layer(node, container, elsewhere, pause=False)
             image = await make_image(images, layer)
-            assert image.layers[0].diff_id == layer.diff_id and image.size == layer.size
+            assert (image.layers[0].diff_id, image.layers[0].size) == (layer.diff_id, layer.size)
+            assert image.size == image.layers[0].files_size
             prepare = pb.PrepareLayersRequest(layers=image.layers, image_store="unix:/nowhere")
             await call(lambda: node.containers.PrepareLayers(prepare))
 
