@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from guest import image, packages
 
 _CACHE = Path(__file__).parents[2] / ".cache/guest"
-_PATIENCE = 2 * 3600
+_PATIENCE = 3600
 
 
 def main() -> None:
