@@ -1,6 +1,6 @@
 """python -m tests.guest: boots Debian with pure cgroup v2 and systemd in an emulated machine and tries the engine there. Prints a table.
 
-Nothing is installed here: the emulator, the kernel and a minimal Debian are unpacked below .cache/guest. Takes about half an hour, since
+Nothing is installed here: the emulator, the kernel and a minimal Debian are unpacked below .cache/guest. Takes about eight minutes, since
 the machine is emulated in software. Needs root (file owners in the disk image), apt's lists, mmdebstrap, dpkg, mke2fs.
 """
 

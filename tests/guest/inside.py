@@ -197,6 +197,36 @@ def layers() -> tuple[bool, str]:
     return good, f"layer form {form}; diff {changes.split()}; committed and run: {again.split()}"
 
 
+def other_driver() -> tuple[bool, str]:
+    """What runs goes on while the engine's unit is restarted, and an engine with the other driver still knows where it is."""
+    container = run(
+        "docker", "run", "-d", "--name", "kept", "-m", "64m", "busybox", "sh", "-c", "trap 'echo told; exit 3' TERM; sleep 1000 & wait"
+    )
+    process = run("docker", "inspect", "-f", "{{.State.Pid}}", "kept")
+    engine(SKERRY_CONTAINERS_CGROUP_DRIVER="cgroupfs")
+    said = run("docker", "info", "-f", "{{.CgroupDriver}} {{.CgroupVersion}}")
+    again = run("docker", "inspect", "-f", "{{.State.Pid}}", "kept")
+    run("docker", "update", "-m", "48m", "--memory-swap", "96m", "kept")
+    told = _told(container)["memory.max"]
+    counted = run("docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", "kept")
+    run("docker", "exec", "kept", "true")
+    run("docker", "stop", "kept")
+    ended = run("docker", "inspect", "-f", "{{.State.ExitCode}}", "kept"), run("docker", "logs", "kept")
+    run("docker", "start", "kept")
+    place = Path(f"/proc/{run('docker', 'inspect', '-f', '{{.State.Pid}}', 'kept')}/cgroup").read_text().strip().removeprefix("0::")
+    good = (
+        (said, again, told, ended) == ("cgroupfs 2", process, str(48 << 20), ("3", "told"))
+        and counted.endswith(" / 48MiB")
+        and place == f"/skerry/{container}"
+        and _told(container)["memory.max"] == str(48 << 20)
+    )
+    place = place.replace(container, "ID")
+    return (
+        good,
+        f"docker info says {said}; goes on: {again == process}; updated to {told}, stats {counted}; ended {ended}; started anew in {place}",
+    )
+
+
 def unpacked() -> tuple[bool, str]:
     """Layers unpacked because they must be, by an engine with another ROOT in the same RUN, and the other cgroup driver."""
     engine(SKERRY_CONTAINERS_LAYERS="directories", SKERRY_CONTAINERS_CGROUP_DRIVER="cgroupfs", SKERRY_ROOT="/var/lib/skerry-unpacked")
@@ -294,6 +324,8 @@ def main() -> None:
     step("after a real reboot", after_reboot)
     _remove_all()
     step("systemd driver: limits, update, stats", cases)
+    _remove_all()
+    step("the unit restarted with the cgroupfs driver while a container runs", other_driver)
     _remove_all()
     step("cgroupfs driver: another ROOT in the same RUN, layers unpacked", unpacked)
     _remove_all()
