@@ -82,7 +82,9 @@ def numbers(count: int) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("command", ["run", "exec"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGKILL, id="killed"), pytest.param(signal.SIGTERM, id="stopped", marks=pytest.mark.long)]
+)
 def test_a_slow_client_misses_nothing_while_the_service_ends_again_and_again(engine: Engine, command: str, number: int) -> None:
     # Far more than the spool keeps for clients that hold nothing.
     script = f"for i in 1 2 3 4 5 6; do seq {LINES}; done; exit 7"

@@ -254,7 +254,14 @@ class Container:
         await monitor.close()
         oom = self._oom is not None and self._oom.killed(ended.code)
         self.forget_memory()
-        await self.apply(Exited(run, ended.code, ended.time_ns or time.time_ns(), oom, ended.error))
+        await self.apply(Exited(run, ended.code, ended.time_ns or time.time_ns(), oom, ended.error, self.has_sandbox()))
+
+    def has_sandbox(self) -> bool:
+        """Tells whether the network namespace of its last run is still there. Not after a reboot."""
+        if self.record.boot_id != self.environment.boot_id:
+            return False
+        path = self.record.sandbox_message().netns_path
+        return not path or os.path.exists(path)
 
     async def follow_process(self, *, sandbox: bool) -> None:
         """Waits for the end of a process that has no monitor any more: nobody can tell its exit code, but its end is not missed."""

@@ -20,6 +20,8 @@ from skerry.core.errors import Failed
 from skerry.core.ids import is_id
 
 _log = logging.getLogger(__name__)
+# A monitor that follows a process by its pidfd alone takes about a second to be sure of its exit code.
+_TOLD_SECONDS, _TOLD_PAUSE = 3.0, 0.05
 
 
 async def reconcile(node: Node, execs: Execs) -> None:
@@ -49,7 +51,7 @@ async def _one(node: Node, execs: Execs, container: Container) -> None:
         case Phase.STARTING:
             await _undo_start(container)
         case Phase.RESTARTING:
-            if _sandbox_is_there(container):
+            if container.has_sandbox():
                 _ = node.environment.tasks.spawn(_restart(container), f"restart {container.id[:12]}")
             else:
                 await container.apply(Lost(time.time_ns()))
@@ -72,12 +74,23 @@ async def _running(container: Container) -> None:
         case Monitor() as monitor:
             container.watch_exit(monitor, run)
             await thaw(container)
+            await _told_its_end(container)
         case Exit(code=code, time_ns=time_ns, run=ended, error=error) if ended == run:
-            await container.apply(Exited(run, code, time_ns, oom_kills(container.cgroup) > 0, error))
+            oom, sandbox = oom_kills(container.cgroup) > 0, container.has_sandbox()
+            await container.apply(Exited(run, code, time_ns, oom, error, sandbox))
         case _:
             _log.warning("a container has no monitor any more", extra={"container": container.id})
-            sandbox = _sandbox_is_there(container)
+            sandbox = container.has_sandbox()
             _ = environment.tasks.spawn(container.follow_process(sandbox=sandbox), f"follow {container.id[:12]}")
+
+
+async def _told_its_end(container: Container) -> None:
+    """Waits, a moment only, until the end of a process that is gone already is told: nobody shall be answered that it runs."""
+    pid = container.state.pid
+    for _ in range(int(_TOLD_SECONDS / _TOLD_PAUSE)):
+        if not container.state.active or container.state.pid != pid or os.path.exists(f"/proc/{pid}"):
+            return
+        await asyncio.sleep(_TOLD_PAUSE)
 
 
 async def _undo_start(container: Container) -> None:
@@ -106,13 +119,6 @@ async def _ended(node: Node, container: Container) -> None:
     here = (node.environment.boot_id, node.environment.engine_start)
     if container.record.boot_id and (container.record.boot_id, container.record.engine_start) != here:
         await container.apply(Booted(), boot_id=node.environment.boot_id, engine_start=node.environment.engine_start)
-
-
-def _sandbox_is_there(container: Container) -> bool:
-    if container.record.boot_id != container.environment.boot_id:
-        return False
-    path = container.record.sandbox_message().netns_path
-    return not path or os.path.exists(path)
 
 
 async def _remove_strangers(node: Node) -> None:

@@ -104,6 +104,8 @@ class Exited(msgspec.Struct, frozen=True, tag=True):
     oom: bool = False
     # Why the code is not the process's own.
     error: str = ""
+    # Whether its network namespace is still there: after a reboot there may be a report of the end, and nothing to run on in.
+    sandbox: bool = True
 
 
 class Lost(msgspec.Struct, frozen=True, tag=True):

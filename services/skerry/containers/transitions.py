@@ -212,6 +212,9 @@ def _exited(state: State, event: Exited) -> Step:
     actions: list[Action] = [Emit("oom")] if event.oom else []
     if not restarts(state, event.code):
         return msgspec.structs.replace(ended, phase=Phase.EXITED), [*actions, CleanUp(final=True), TellEnded(event.run)]
+    if not event.sandbox:
+        ended, told = _without_sandbox(ended)
+        return ended, [*actions, *told]
     ended, died = _died(msgspec.structs.replace(ended, phase=Phase.RESTARTING, restart_count=state.restart_count + 1))
     return ended, [*actions, *died, CleanUp(final=False), RestartAfter(ended.pause_ms)]
 
@@ -242,18 +245,18 @@ def _lost(state: State, event: Lost) -> Step:
         lost = msgspec.structs.replace(state, phase=Phase.EXITED)
         code = state.exit_code
     elif state.phase in (Phase.RUNNING, Phase.PAUSED):
-        if event.sandbox:
-            return _exited(state, Exited(state.run, LOST_EXIT_CODE, event.time_ns, error=LOST_ERROR))
-        code = LOST_EXIT_CODE
-        lost = msgspec.structs.replace(
-            state, phase=Phase.EXITED, pid=0, exit_code=code, error=LOST_ERROR, finished_ns=event.time_ns, by_policy=False
-        )
+        return _exited(state, Exited(state.run, LOST_EXIT_CODE, event.time_ns, error=LOST_ERROR, sandbox=event.sandbox))
     else:
         return state, []
     if not restarts(state, code):
         return lost, [CleanUp(final=True), TellEnded(state.run)]
-    lost, actions = _settled(msgspec.structs.replace(lost, needs_sandbox=True), Settled(lost.run))
-    return lost, [*actions, CleanUp(final=True), TellNeedsSandbox()]
+    return _without_sandbox(lost)
+
+
+def _without_sandbox(ended: State) -> Step:
+    """A next run is wanted, and needs a sandbox made anew."""
+    waiting, actions = _settled(msgspec.structs.replace(ended, phase=Phase.EXITED, needs_sandbox=True), Settled(ended.run))
+    return waiting, [*actions, CleanUp(final=True), TellNeedsSandbox()]
 
 
 def _booted(state: State) -> Step:
