@@ -43,7 +43,7 @@ test: setup-test ## runs all tests (units, contracts, real kernel, docker CLI, f
 test-long: setup-test ## runs the long forms too
 	$(PYTEST) -m long --timeout 7200 tests
 
-test-guest: setup-test ## boots Debian with cgroup v2 and systemd in an emulated machine and tries the engine there, reboot included; half an hour
+test-guest: setup-test ## boots Debian with cgroup v2 and systemd in an emulated machine and tries the engine there, reboot included; about eight minutes
 	$(SUDO) $(PYTHON) -m tests.guest
 
 conformance: setup-test ## runs the docker CLI cases on dockerd and on Skerry and prints one table (a case counts only when dockerd passes it)

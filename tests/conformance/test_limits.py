@@ -198,13 +198,15 @@ def test_a_throttled_device_that_there_is_not(engine: Engine, name: str) -> None
 
 
 def test_a_cgroup_parent(engine: Engine, name: str) -> None:
-    parent = f"/lim-{name}"
+    by_systemd = engine.out("info", "-f", "{{.CgroupDriver}}") == "systemd"
+    # systemd makes the slice, and removes it when it is empty.
+    parent, place = (f"lim{name}.slice", f"/lim{name}.slice/skerry-") if by_systemd else (f"/lim-{name}", f"/lim-{name}/")
     container = engine.out("run", "-d", "--name", name, "--cgroup-parent", parent, "--net", "none", "busybox", "sleep", "1000")
     pid = engine.out("inspect", "-f", "{{.State.Pid}}", container)
     with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
         lines = file.read().splitlines()
     try:
-        assert any(line.endswith(f":{parent}/{container}") for line in lines)
+        assert any(f":{place}{container}" in line for line in lines)
         assert host_config(engine, container)["CgroupParent"] == parent
         assert "sleep 1000" in engine.out("top", container)
         status, document = engine.request("GET", f"/{engine.api}/containers/{container}/stats?stream=0&one-shot=1")
@@ -213,7 +215,7 @@ def test_a_cgroup_parent(engine: Engine, name: str) -> None:
         engine.docker("rm", "-f", container)
         for hierarchy in ("", *os.listdir("/sys/fs/cgroup")):
             with contextlib.suppress(OSError):
-                os.rmdir(f"/sys/fs/cgroup/{hierarchy}{parent}")
+                os.rmdir(f"/sys/fs/cgroup/{hierarchy}{place.rpartition('/')[0]}")
 
 
 def test_a_process_that_the_kernel_killed_for_memory(engine: Engine, name: str) -> None:

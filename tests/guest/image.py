@@ -13,6 +13,8 @@ _PROJECT = Path(__file__).parents[2]
 _DISK = "4G"
 # What must be loaded before the root file system can be mounted; those that are built in are left out.
 _MODULES = ("virtio_pci", "virtio_blk", "ext4", "crc32c_generic")
+# At the reboot systemd waits as long for what ignores SIGTERM (a first process without a handler does) before it kills it.
+_PATIENCE = "[Manager]\nDefaultTimeoutStopSec=10s\n"
 # Large, and nothing that the guest runs needs them.
 _NOT_COPIED = ("pip*", "setuptools*", "mypy*", "*mypyc*", "ruff*", "boto*", "grpc_tools*", "grpcio_tools*", "__pycache__")
 _INIT = """#!/bin/busybox sh
@@ -138,6 +140,8 @@ def tree(root_tar: Path, kernel: Path, work: Path) -> Path:
     wants = units / "multi-user.target.wants"
     wants.mkdir(parents=True, exist_ok=True)
     (wants / "skerry-guest.service").symlink_to("/etc/systemd/system/skerry-guest.service")
+    (tree / "etc/systemd/system.conf.d").mkdir(parents=True)
+    (tree / "etc/systemd/system.conf.d/patience.conf").write_text(_PATIENCE)
     (tree / "etc/hostname").write_text("guest\n")
     (tree / "etc/fstab").write_text("")
     return tree

@@ -321,6 +321,20 @@ def test_after_a_reboot_policy_decides_who_wants_a_sandbox() -> None:
     assert not step(at(Phase.EXITED, policy=Policy("on-failure"), exit_code=1), s.Booted())[0].needs_sandbox
 
 
+def test_a_start_after_a_boot_that_was_cut_short_is_asked_for_again() -> None:
+    state, _ = run(at(Phase.EXITED, policy=Policy("always")), s.Booted(), s.StartAsked(4))
+    assert (state.phase, state.needs_sandbox) == (Phase.STARTING, False)
+    again, actions = step(state, s.Lost(5 * SECOND))
+    assert (again.phase, again.run, again.needs_sandbox) == (Phase.EXITED, 3, True) and s.TellNeedsSandbox() in actions
+    # Neither one that failed for a reason of its own, nor one that a user had asked for.
+    assert not step(state, s.StartFailed(127, "no such file", 5 * SECOND))[0].needs_sandbox
+    by_hand, _ = run(at(Phase.EXITED, policy=Policy("always")), s.StartAsked(4), s.Lost(5 * SECOND))
+    assert not by_hand.needs_sandbox
+    # Once it ran, it is a run like others.
+    ran, _ = run(state, s.Launched(77, 5 * SECOND), s.StopAsked())
+    assert not ran.needed
+
+
 def test_one_that_is_about_to_be_started_after_a_boot_can_be_stopped() -> None:
     state, actions = run(at(Phase.EXITED, policy=Policy("always")), s.Booted(), s.StopAsked())
     assert (state.phase, state.needs_sandbox, state.manually_stopped, actions[1:]) == (Phase.EXITED, False, True, [])

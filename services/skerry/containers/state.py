@@ -56,6 +56,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     restarting_by_hand: bool = False
     # This start was decided by the restart policy.
     by_policy: bool = False
+    # This start was asked for because we needed a sandbox: cut short, it is to be asked for again.
+    needed: bool = False
     # The exit of this run was reported before its start had returned.
     early: "Exited | None" = None
 

@@ -141,6 +141,7 @@ def _start_asked(state: State, event: StartAsked) -> Step:
         no_restart=False,
         manually_stopped=False,
         needs_sandbox=False,
+        needed=state.needs_sandbox,
         early=None,
     )
     return started, actions
@@ -163,6 +164,7 @@ def _launched(state: State, event: Launched) -> Step:
         started_ns=event.time_ns,
         finished_ns=0,
         restarting_by_hand=False,
+        needed=False,
         early=None,
     )
     if early is not None:
@@ -184,6 +186,7 @@ def _start_failed(state: State, event: StartFailed) -> Step:
         exit_code=event.exit_code,
         error=event.error,
         restarting_by_hand=False,
+        needed=False,
         early=None,
     )
     if not state.by_policy:
@@ -240,7 +243,10 @@ def _settled(state: State, event: Settled) -> Step:
 
 def _lost(state: State, event: Lost) -> Step:
     if state.phase is Phase.STARTING:
-        return _start_failed(state, StartFailed(128, "the start was interrupted", event.time_ns))
+        failed, actions = _start_failed(state, StartFailed(128, "the start was interrupted", event.time_ns))
+        if state.needed:
+            return msgspec.structs.replace(failed, needs_sandbox=True), [*actions, TellNeedsSandbox()]
+        return failed, actions
     if state.phase is Phase.RESTARTING and not event.sandbox:
         lost = msgspec.structs.replace(state, phase=Phase.EXITED)
         code = state.exit_code

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from skerry.core import structs
 from skerry.core.errors import SkerryError
 
 T = TypeVar("T")
@@ -76,6 +77,7 @@ def run(service: AbstractAsyncContextManager[Any]) -> None:
         async with service:
             await stop.wait()
 
+    structs.prepare()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main())
