@@ -222,3 +222,25 @@ def _monitor(node: NodeUnderTest) -> int:
         if parent == keeper and forked:
             return int(name)
     raise AssertionError("no monitor found")
+
+
+@pytest.mark.parametrize("point", ["containers.start.mounted", "containers.start.started"])
+async def test_the_service_killed_within_a_restart_by_policy_goes_on_with_it(point: str) -> None:
+    async with containers_node(SKERRY_FAILPOINTS=f"{point}=kill:2") as node:
+        policy = pb.RestartPolicy(name="on-failure", maximum_retry_count=1)
+        container_id = await node.create("sh", "-c", "echo run; exit 3", restart_policy=policy)
+        await node.start_container(container_id)
+        assert node.process is not None
+        await node.process.wait()
+        await node.start()
+
+        async def over() -> bool:
+            state = (await node.get(container_id)).state
+            return (state.status, state.run, state.exit_code) == (pb.STATUS_EXITED, 2, 3)
+
+        await eventually(over)
+        spool = [response.data async for response in node.containers.ReadSpool(pb.ReadSpoolRequest(id=container_id, stdout=True))]
+        # What had begun to run when the service died, unrecorded, was a run too.
+        assert b"".join(spool).count(b"run\n") == 2 + (point == "containers.start.started")
+        await node.remove(container_id)
+        assert node.leftovers(container_id) == []

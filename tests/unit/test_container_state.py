@@ -335,6 +335,17 @@ def test_a_start_after_a_boot_that_was_cut_short_is_asked_for_again() -> None:
     assert not ran.needed
 
 
+def test_a_restart_by_policy_that_was_cut_short_goes_on() -> None:
+    starting, _ = run(at(Phase.RUNNING, policy=Policy("always")), s.Exited(3, 1, 5 * SECOND), s.PauseOver())
+    assert (starting.phase, starting.run) == (Phase.STARTING, 4)
+    again, actions = step(starting, s.Lost(6 * SECOND, sandbox=True))
+    assert (again.phase, again.run, again.exit_code) == (Phase.RESTARTING, 3, 1)
+    assert s.RestartAfter(starting.pause_ms) in actions and emitted(actions) == []
+    assert step(again, s.PauseOver())[0].run == 4
+    booted, actions = step(starting, s.Lost(6 * SECOND))
+    assert (booted.phase, booted.needs_sandbox) == (Phase.EXITED, True) and s.TellNeedsSandbox() in actions
+
+
 def test_one_that_is_about_to_be_started_after_a_boot_can_be_stopped() -> None:
     state, actions = run(at(Phase.EXITED, policy=Policy("always")), s.Booted(), s.StopAsked())
     assert (state.phase, state.needs_sandbox, state.manually_stopped, actions[1:]) == (Phase.EXITED, False, True, [])

@@ -97,7 +97,7 @@ async def _undo_start(container: Container) -> None:
     """A start that no caller got an answer for: the caller asks again."""
     if isinstance(monitor := await container.environment.monitors.adopt(container.directory), Monitor):
         container.monitor = monitor
-    await container.apply(Lost(time.time_ns()))
+    await container.apply(Lost(time.time_ns(), sandbox=container.has_sandbox()))
     await container.cleaned_up()
 
 

@@ -243,6 +243,10 @@ def _settled(state: State, event: Settled) -> Step:
 
 def _lost(state: State, event: Lost) -> Step:
     if state.phase is Phase.STARTING:
+        if state.by_policy and not state.no_restart:
+            # The service died within a start that only the policy had asked for: nobody else will ask again.
+            waiting = msgspec.structs.replace(state, phase=Phase.RESTARTING, run=state.run - 1, pid=0, by_policy=False, early=None)
+            return (waiting, [CleanUp(final=False), RestartAfter(state.pause_ms)]) if event.sandbox else _without_sandbox(waiting)
         failed, actions = _start_failed(state, StartFailed(128, "the start was interrupted", event.time_ns))
         if state.needed:
             return msgspec.structs.replace(failed, needs_sandbox=True), [*actions, TellNeedsSandbox()]
