@@ -122,7 +122,8 @@ def test_after_a_reboot_those_run_that_should(engine: Engine) -> None:
         _until(partial(_runs, engine, name), f"{name} runs")
         assert engine.out("exec", name, "echo", "alive") == "alive"
     _until(lambda: _state(engine, "between").split()[0] in ("restarting", "running"), "it is restarted")
-    assert _state(engine, "never") == "exited 255"
+    # 137 when its monitor was the last of the two to be killed.
+    assert _state(engine, "never") in ("exited 255", "exited 137")
     assert _state(engine, "stopped-unless") == "exited 137"
     assert _state(engine, "new") == "created 0"
     _until(lambda: engine.docker("inspect", "gone", check=False).returncode == 1, "--rm is kept")
