@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 
@@ -26,6 +27,10 @@ def remove_cgroups(directories: list[str]) -> None:
 
 
 def _removed(top: str) -> bool:
+    if not _is_cgroup(top):
+        # The place of a hierarchy that is not mounted here (`unified` on hybrid hosts), where crun made a plain directory with plain files.
+        shutil.rmtree(top, ignore_errors=True)
+        return True
     for directory, _, _ in os.walk(top, topdown=False):
         try:
             os.rmdir(directory)
@@ -34,6 +39,15 @@ def _removed(top: str) -> bool:
         except OSError:
             _kill(directory)
     return not os.path.exists(top)
+
+
+def _is_cgroup(directory: str) -> bool:
+    # With version 1 and hybrid, the hierarchies are mounted below a tmpfs; with version 2 it is all one.
+    device = os.stat(CGROUP_ROOT).st_dev
+    try:
+        return os.stat(directory).st_dev != device or os.path.exists(f"{CGROUP_ROOT}/cgroup.controllers")
+    except FileNotFoundError:
+        return True
 
 
 def _kill(directory: str) -> None:
