@@ -1,4 +1,8 @@
-"""What an OCI runtime leaves that was killed while it made a container: it does not know the container, and its delete does nothing."""
+"""What an OCI runtime leaves: one that was killed while it made a container, which its delete does not know; and crun on hybrid hosts.
+
+There the place of the `unified` hierarchy, which is not mounted where containers are made (see monitor/mounts.py), is a plain directory in
+a tmpfs. crun makes the container's cgroup in it all the same, of plain files, and cannot remove it.
+"""
 
 import contextlib
 import os
@@ -28,7 +32,6 @@ def remove_cgroups(directories: list[str]) -> None:
 
 def _removed(top: str) -> bool:
     if not _is_cgroup(top):
-        # The place of a hierarchy that is not mounted here (`unified` on hybrid hosts), where crun made a plain directory with plain files.
         shutil.rmtree(top, ignore_errors=True)
         return True
     for directory, _, _ in os.walk(top, topdown=False):
@@ -42,7 +45,7 @@ def _removed(top: str) -> bool:
 
 
 def _is_cgroup(directory: str) -> bool:
-    # With version 1 and hybrid, the hierarchies are mounted below a tmpfs; with version 2 it is all one.
+    """Tells a cgroup from such a directory. Hierarchies are mounted below a tmpfs; with version 2 alone there is nothing else."""
     device = os.stat(CGROUP_ROOT).st_dev
     try:
         return os.stat(directory).st_dev != device or os.path.exists(f"{CGROUP_ROOT}/cgroup.controllers")

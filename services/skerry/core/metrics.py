@@ -6,6 +6,7 @@ Not the official client: with what it imports (an HTTP server, WSGI, mail header
 import asyncio
 import os
 import time
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ _started = time.time()
 _page = os.sysconf("SC_PAGE_SIZE")
 
 
-class _Family:
+class _Family(ABC):
     """One metric with all its label values. Used by the event loop's thread alone."""
 
     kind = ""
@@ -31,9 +32,9 @@ class _Family:
             raise ValueError(f"there is a metric {name} already")
         _families[name] = self
 
+    @abstractmethod
     def lines(self) -> Iterator[str]:
         """Yields the samples."""
-        raise NotImplementedError
 
     def _values(self, values: tuple[str, ...]) -> tuple[str, ...]:
         if len(values) != len(self._labels):

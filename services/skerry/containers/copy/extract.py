@@ -6,6 +6,7 @@ import stat
 
 from skerry.containers.copy.view import View
 from skerry.containers.layers import tar
+from skerry.containers.layers.tar_source import Source
 from skerry.containers.layers.unpacker import Unpacker
 from skerry.core.errors import InvalidArgument
 
@@ -15,7 +16,7 @@ class Extractor(Unpacker):
 
     def __init__(
         self,
-        source: tar.Source,
+        source: Source,
         view: View,
         root: int,
         place: str,

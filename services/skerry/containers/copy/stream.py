@@ -15,7 +15,7 @@ _ZSTD_WINDOW = 1 << 27
 
 
 class Stream:
-    """See tar.Source."""
+    """See tar_source.Source."""
 
     def __init__(self, pull: Callable[[], bytes], first: bytes = b"", *, pipe: int = -1, most_bytes: int = 0) -> None:
         self._pull = pull
@@ -27,7 +27,7 @@ class Stream:
         self._offset = 0
 
     def read(self, offset: int, length: int) -> bytes:
-        """See tar.Source."""
+        """See tar_source.Source."""
         self._skip_to(offset)
         while len(self._data) - self._at < length:
             more = self._pull()
@@ -38,7 +38,7 @@ class Stream:
         return self._data[self._at : self._at + length]
 
     def copy(self, offset: int, length: int, fd: int, position: int) -> None:
-        """See tar.Source."""
+        """See tar_source.Source."""
         self._skip_to(offset)
         while length:
             if self._pipe >= 0 and self._at == len(self._data) and length >= _READ:

@@ -10,6 +10,7 @@ import stat
 
 from skerry.containers.layers import tar
 from skerry.containers.layers.erofs import Summary
+from skerry.containers.layers.tar_source import FileSource, Source
 from skerry.containers.layers.tree import AUFS_PREFIX, OPAQUE_MARK, WHITEOUT_PREFIX
 from skerry.containers.layers.unpacker import DIRECTORY, OPAQUE, Unpacker, status_of
 from skerry.core.errors import InvalidArgument
@@ -25,7 +26,7 @@ def unpack(tar_path: str, directory: str, limits: tar.Limits = tar.DEFAULT) -> S
     """
     fd = os.open(tar_path, os.O_RDONLY | os.O_CLOEXEC)
     root = os.open(directory, DIRECTORY)
-    unpacker = _LayerUnpacker(tar.FileSource(fd), root)
+    unpacker = _LayerUnpacker(FileSource(fd), root)
     try:
         for entry in tar.read(fd, limits):
             unpacker.add(entry)
@@ -48,7 +49,7 @@ class _LayerUnpacker(Unpacker):
 
     implied_mtime = 0
 
-    def __init__(self, source: tar.Source, root: int) -> None:
+    def __init__(self, source: Source, root: int) -> None:
         super().__init__(source, root)
         self._times[b""] = 0
 

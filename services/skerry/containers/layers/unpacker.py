@@ -10,6 +10,7 @@ import stat
 
 from skerry.containers.inside import open_at
 from skerry.containers.layers import tar
+from skerry.containers.layers.tar_source import Source
 from skerry.core.errors import InvalidArgument
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -27,7 +28,7 @@ class Unpacker:
     # Modification time of directories that no member names; None: when they were made.
     implied_mtime: int | None = None
 
-    def __init__(self, source: tar.Source, root: int) -> None:
+    def __init__(self, source: Source, root: int) -> None:
         self._source = source
         self._root = root
         self._open: dict[bytes, int] = {}
