@@ -3,6 +3,7 @@
 import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -186,6 +187,10 @@ def test_execs_end_with_the_container(engine: Engine, box: str) -> None:
     assert engine.out("exec", box, "echo", "again") == "again"
 
 
+def _exec_runs(engine: Engine, exec_id: str) -> bool:
+    return bool(api(engine, "GET", f"/exec/{exec_id}/json")[1]["Running"])
+
+
 @covers("exec -t")
 def test_each_terminal_has_a_size_of_its_own(engine: Engine, box: str) -> None:
     script = "while [ ! -e /go ]; do sleep 0.05; done; stty size"
@@ -202,7 +207,7 @@ def test_each_terminal_has_a_size_of_its_own(engine: Engine, box: str) -> None:
     with ThreadPoolExecutor() as pool:
         outputs = [pool.submit(output, exec_id) for exec_id in execs]
         for number, exec_id in enumerate(execs):
-            wait_until(lambda exec_id=exec_id: api(engine, "GET", f"/exec/{exec_id}/json")[1]["Running"], "it runs")  # type: ignore[misc]
+            wait_until(partial(_exec_runs, engine, exec_id), "it runs")
             assert api(engine, "POST", f"/exec/{exec_id}/resize?h={20 + number}&w={70 + number}")[0] == 200
         engine.docker("exec", box, "touch", "/go")
         assert [one.result(20) for one in outputs] == [b"20 70\r\n", b"21 71\r\n"]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -14,6 +15,16 @@ from faults.monitors import Monitors, Stream, check, run, table, until
 from images.busybox import make_busybox
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
+
+
+def has_more_than(stream: Stream, lines: int) -> bool:
+    """Tells whether so many lines came."""
+    return stream.lines > lines
+
+
+def replaced(engine: Engine, container: str, victim: int) -> bool:
+    """Tells whether a container has another monitor than that one."""
+    return Monitors(engine).living().get(container, victim) != victim
 
 
 def test_monitors_killed_under_full_output_lose_and_double_nothing() -> None:
@@ -66,7 +77,7 @@ def test_keeper_and_monitor_killed_at_once_the_container_goes_on_and_its_code_is
     for _ in range(2):
         until(lambda: container in Monitors(engine).living(), "it has a monitor")
         kill_all(engine, container)
-        until(lambda goal=stream.lines + 5000: stream.lines > goal, "output flows again", 30)  # type: ignore[misc]
+        until(partial(has_more_than, stream, stream.lines + 5000), "output flows again", 30)
     engine.docker("exec", "both", "touch", "/stop")
     assert engine.out("wait", "both") == "7"
     stream.join(30)
@@ -138,7 +149,7 @@ def test_a_terminal_outlives_its_monitor_with_size_and_input(engine: Engine) -> 
             seen += data
         victim = Monitors(engine).living()[container]
         os.kill(victim, signal.SIGKILL)
-        until(lambda victim=victim: Monitors(engine).living().get(container, victim) != victim, "it is replaced")  # type: ignore[misc]
+        until(partial(replaced, engine, container, victim), "it is replaced")
     client.kill()
     client.wait()
     client.stdin.close()

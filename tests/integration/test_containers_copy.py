@@ -369,7 +369,8 @@ async def test_an_archive_may_come_through_a_fifo(node: NodeUnderTest) -> None:
     assert not os.path.exists(put.path)
     _, data = await get(node, container, "/tmp/big")
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        assert tar.extractfile("big").read() == content  # type: ignore[union-attr]
+        member = tar.extractfile("big")
+        assert member is not None and member.read() == content
     await node.remove(container)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 
 import pytest
 
@@ -25,9 +26,9 @@ async def test_a_container_stays_with_its_runtime_also_when_the_default_changes(
         for container_id in made.values():
             assert (await node.get(container_id)).state.status == pb.STATUS_RUNNING
             assert (await run_exec(node, container_id, "echo", "inside"))[:2] == (0, b"\1\0\0\0\0\0\0\7inside\n")
-            await call(lambda: node.containers.Pause(pb.PauseRequest(id=container_id)))  # noqa: B023 - awaited at once
-            await call(lambda: node.containers.Unpause(pb.UnpauseRequest(id=container_id)))  # noqa: B023
-            await call(lambda: node.containers.Kill(pb.KillRequest(id=container_id, signal="KILL")))  # noqa: B023
+            await call(partial(node.containers.Pause, pb.PauseRequest(id=container_id)))
+            await call(partial(node.containers.Unpause, pb.UnpauseRequest(id=container_id)))
+            await call(partial(node.containers.Kill, pb.KillRequest(id=container_id, signal="KILL")))
             assert (await node.wait(container_id)).exit_code == 137
             await node.remove(container_id)
             assert node.leftovers(container_id) == []

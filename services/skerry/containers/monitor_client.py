@@ -9,6 +9,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -146,8 +147,8 @@ class Monitor:
         while view:
             piece, view = bytes(view[: protocol.STDIN_PIECE]), view[protocol.STDIN_PIECE :]
             async with self._order:
-                room = protocol.STDIN_WINDOW - len(piece)
-                await self._until(lambda room=room: self._ended() or self._untaken_size <= room, None)  # type: ignore[misc]
+                # For as long as it takes: a process may leave its input unread.
+                await self._until(partial(self._has_room, len(piece)), None)
                 if self._ended():
                     return
                 self._untaken.append(piece)
@@ -201,6 +202,9 @@ class Monitor:
 
     def _ended(self) -> bool:
         return self._state.phase in (protocol.EXITED, protocol.FAILED)
+
+    def _has_room(self, size: int) -> bool:
+        return self._ended() or self._untaken_size + size <= protocol.STDIN_WINDOW
 
     async def _until(self, done: Callable[[], bool], seconds: float | None) -> None:
         try:
